@@ -12,6 +12,8 @@
     ├── NotReadyError             exit 1   a condition was not met before its deadline; carries the last evidence
     ├── BootstrapError            exit 1   a mobile node did not bootstrap; names the step
     └── WireError                 exit 1   octets that are no valid message
+        ├── ChecksumError         exit 1   a wrong checksum, or too few octets to tell; in mip6.wire
+        └── UnknownTypeError      exit 1   a message of a type that the codec does not know; in mip6.wire
 
 Each carries where it happened, what was found, what is allowed, a hint and the evidence, as far as they apply.
 Only ``cli`` prints them or turns them into an exit code.
@@ -75,6 +77,16 @@ class TopologyError(TestbedError):
         super().__init__(f"{many} in the topology", where=path)
         self.path = path
         self.problems = tuple(sorted(problems))
+
+    def lines(self) -> list[str]:
+        """Return the problems as a person reads them: place and message, hint below, the count at the end."""
+        text = []
+        for problem in self.problems:
+            place = f"{self.path}:{problem.line}:{problem.column}" if problem.line else self.path
+            text.append(f"{place}: {problem.message}")
+            if problem.hint:
+                text.append(f"    hint: {problem.hint}")
+        return [*text, self.message]
 
 
 class UnsupportedError(TestbedError):

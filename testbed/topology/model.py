@@ -1,4 +1,4 @@
-"""What a scenario consists of, in RFC 4640's own terms: frozen, typed, and free of any knowledge of the machine.
+"""What a scenario consists of, in RFC 4640's own terms: frozen, typed, without knowledge of the machine.
 
 The shapes are checked here, value by value; what one part says of another is checked in ``check``.
 """
@@ -6,7 +6,7 @@ The shapes are checked here, value by value; what one part says of another is ch
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv6Network
+from ipaddress import IPv6Network  # noqa: TC003 - pydantic needs it when the program runs
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -15,11 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$", max_length=11)]
 #: a domain name in lower case, at least two labels (RFC 1035 section 2.3.1)
 Domain = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$", max_length=120)
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$", max_length=120
+    ),
 ]
-#: a network access identifier with a realm (RFC 4282 section 2.1), the part of it that every daemon here accepts
+#: a network access identifier with a realm (RFC 4282 section 2.1), as far as every daemon here accepts it
 Nai = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@([a-z0-9-]+\.)+[a-z0-9-]+$", max_length=120)
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}@([a-z0-9-]+\.)+[a-z0-9-]+$", max_length=120),
 ]
 
 
@@ -83,16 +87,16 @@ class Part(BaseModel):
 
 
 class Operator(Part):
-    """One of the operators of RFC 4640 section 6, with the roles that it holds and its DNS domain and realm."""
+    """One of the operators of RFC 4640 section 6: the roles that it holds, its DNS domain and realm."""
 
-    roles: tuple[Role, ...] = Field(min_length=1, max_length=4)
-    domain: Domain
+    roles: tuple[Role, ...] = Field(min_length=1, max_length=4, description="a list of asp, asa, msp, msa")
+    domain: Domain = Field(description="its DNS domain and AAA realm, such as corp.example")
 
 
 class Network(Part):
     """A link: one broadcast domain with one /64."""
 
-    kind: NetworkKind
+    kind: NetworkKind = Field(description="transit, access or home")
     operator: Name | None = None
     prefix: IPv6Network | None = Field(default=None, description="a /64; one is planned if none is given")
     care_of: CareOf = CareOf.SLAAC
@@ -101,41 +105,50 @@ class Network(Part):
 class Node(Part):
     """A router, server or host that stays where it is."""
 
-    networks: tuple[Name, ...] = Field(min_length=1, max_length=64)
+    networks: tuple[Name, ...] = Field(
+        min_length=1, max_length=64, description="a list of the networks that it is on"
+    )
     operator: Name | None = Field(default=None, description="default: the operator of its first network")
     services: tuple[Service, ...] = ()
-    after: tuple[Name, ...] = Field(default=(), description="nodes whose daemons must be ready before this one's start")
+    after: tuple[Name, ...] = Field(
+        default=(), description="nodes whose daemons must be ready before this one's start"
+    )
 
 
 class EapMschapv2(Part):
     """A password, shown to the AAA of the authorizer by EAP-MSCHAPv2 inside IKEv2."""
 
-    method: Literal["eap-mschapv2"]
+    method: Literal["eap-mschapv2"] = Field(description="how the mobile node proves who it is: eap-mschapv2")
     password_file: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
-        default=None, description="a file beside the topology that holds the password; one is planned if none is given"
+        default=None,
+        description="a file beside the topology that holds the password; one is planned if none is given",
     )
-    mistyped: bool = Field(default=False, description="the mobile node holds another password than the authorizer")
+    mistyped: bool = Field(
+        default=False, description="the mobile node holds another password than the authorizer"
+    )
 
 
 class DnsSrv(Part):
     """Home agent discovery by service name (RFC 5026 section 5.1.2)."""
 
-    discovery: Literal["dns-srv"]
-    domain: Domain
+    discovery: Literal["dns-srv"] = Field(description="dns-srv, dns-aaaa or configured")
+    domain: Domain = Field(description="the domain of the operator whose home agents are looked for")
 
 
 class DnsAaaa(Part):
     """Home agent discovery by host name (RFC 5026 section 5.1.1)."""
 
-    discovery: Literal["dns-aaaa"]
-    name: Domain
+    discovery: Literal["dns-aaaa"] = Field(description="dns-srv, dns-aaaa or configured")
+    name: Domain = Field(
+        description="a home agent's node and its operator's domain, such as ha1.carrier.example"
+    )
 
 
 class Configured(Part):
     """A home agent that the mobile node knows beforehand (RFC 4640 section 8.1)."""
 
-    discovery: Literal["configured"]
-    node: Name
+    discovery: Literal["configured"] = Field(description="dns-srv, dns-aaaa or configured")
+    node: Name = Field(description="the node that is its home agent")
 
 
 Discovery = Annotated[DnsSrv | DnsAaaa | Configured, Field(discriminator="discovery")]
@@ -145,27 +158,47 @@ class MobileNode(Part):
     """A mobile node with the seed information that it is provisioned with (RFC 4640 section 8)."""
 
     attach: Name = Field(description="the access network where it starts")
-    nai: Nai
-    credential: EapMschapv2
-    home_agent: Discovery
+    nai: Nai = Field(description="its user name and realm, such as mn1@corp.example")
+    credential: EapMschapv2 = Field(description="how it proves who it is, such as {method: eap-mschapv2}")
+    home_agent: Discovery = Field(
+        description="how it finds its home agent, such as {discovery: dns-srv, domain: carrier.example}"
+    )
     home_address: Literal["aaa"] = Field(default="aaa", description="where its home address comes from")
 
 
 class Topology(Part):
     """A scenario as a person writes it."""
 
-    title: Annotated[str, StringConstraints(min_length=1, max_length=100)]
-    section: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] = Field(description="of RFC 4640")
+    title: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(
+        description="one line that says what the scenario shows"
+    )
+    section: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=20)] = Field(
+        description='the section of RFC 4640 that the scenario comes from, such as "7.3"'
+    )
     seed: int = Field(default=4640, ge=0, lt=1 << 64, description="secrets and keys are derived from it")
     timers: Timers = Timers.STANDARD
     protection: Protection = Protection.TUNNEL
-    operators: dict[Name, Operator] = Field(min_length=1, max_length=64)
-    networks: dict[Name, Network] = Field(min_length=1, max_length=256)
-    nodes: dict[Name, Node] = Field(min_length=1, max_length=512)
-    mobile_nodes: dict[Name, MobileNode] = Field(min_length=1, max_length=512)
+    operators: dict[Name, Operator] = Field(
+        min_length=1,
+        max_length=64,
+        description="who runs what, such as corp: {roles: [msa], domain: corp.example}",
+    )
+    networks: dict[Name, Network] = Field(
+        min_length=1, max_length=256, description="links, such as access1: {kind: access, operator: visited}"
+    )
+    nodes: dict[Name, Node] = Field(
+        min_length=1,
+        max_length=512,
+        description="what stays where it is, such as aaa2: {networks: [corp], services: [freeradius]}",
+    )
+    mobile_nodes: dict[Name, MobileNode] = Field(
+        min_length=1,
+        max_length=512,
+        description="what moves, each with attach, nai, credential and home_agent",
+    )
 
     def operator_of(self, node: str) -> str | None:
-        """Return the operator who runs a node: the node's own, else that of its first network, if it has one."""
+        """Return the operator who runs a node: the node's own, else that of its first network, else none."""
         entry = self.nodes[node]
         return entry.operator or self.networks[entry.networks[0]].operator
 

@@ -1,0 +1,59 @@
+"""What this machine's kernel can do, found out by doing it in a namespace that is thrown away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from testbed.errors import ProcessError
+from testbed.process import run
+from testbed.topology.plan import Esp
+
+_KEY_128, _KEY_256 = "0x" + "11" * 16, "0x" + "22" * 32
+_STATE = ("ip", "xfrm", "state", "add", "src", "2001:db8::1", "dst", "2001:db8::2")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that a kernel may have: what it is for, and the command that uses it."""
+
+    name: str
+    purpose: str
+    trial: tuple[str, ...]
+
+
+ESP = Feature(
+    "ESP",
+    "IPsec in the kernel; without it charon does ESP itself",
+    (
+        *(*_STATE, "proto", "esp", "spi", "1", "mode", "tunnel", "enc", "cbc(aes)", _KEY_128),
+        *("auth", "hmac(sha256)", _KEY_256),
+    ),
+)
+FEATURES = (
+    Feature("veth", "links between nodes", ("ip", "link", "add", "a", "type", "veth", "peer", "name", "b")),
+    Feature("bridge", "networks", ("ip", "link", "add", "a", "type", "bridge")),
+    Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "a", "mode", "tun")),
+    Feature("nftables", "the guards of the mobility agents", ("nft", "add", "table", "ip6", "trial")),
+    ESP,
+    Feature("MIP6", "home address option and type 2 routing header", (*_STATE, "proto", "hao", "mode", "ro")),
+    Feature(
+        "ip6_tunnel",
+        "IPv6-in-IPv6 tunnels",
+        ("ip", "link", "add", "a", "type", "ip6tnl", "remote", "2001:db8::2", "local", "2001:db8::1"),
+    ),
+    Feature("netem", "delay, loss and jitter", ("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")),
+)
+
+
+async def has(feature: Feature) -> str:
+    """Try a feature; return the empty string if it works, else what the kernel or the tool said."""
+    done = await run(["unshare", "--net", *feature.trial], check=False)
+    return "" if done.status == 0 else (done.tail or ("it failed",))[-1]
+
+
+async def esp() -> Esp:
+    """Find out who has to do ESP on this machine."""
+    try:
+        return Esp.USERLAND if await has(ESP) else Esp.KERNEL
+    except ProcessError:
+        return Esp.USERLAND

@@ -1,0 +1,161 @@
+"""A mobile node's attachment to an access network: link, router, care-of address, DNS servers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Interface, IPv6Network
+
+from testbed.errors import NotReadyError, TestbedError
+from testbed.mip6.dhcpv6_client import Client, Information, Lease
+from testbed.mip6.ndlink import HeardRouter, RouterSolicitor
+from testbed.mip6.steps import Name, Steps
+from testbed.netlink import Address, AddressFlag, Gone, Netlink, Overrun, Present, Watcher, address_add, link_set
+
+_ADDRESS_DEADLINE = 10.0  # seconds; DAD takes one (RFC 4862 section 5.1)
+_DHCP_DEADLINE = 15.0
+
+
+class DuplicateAddressError(TestbedError):
+    """Another node on the link has the address (RFC 4862 section 5.4.5)."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Where a mobile node is attached."""
+
+    care_of: IPv6Address
+    router: IPv6Address
+    dns_servers: tuple[IPv6Address, ...]
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Longest random delays, in seconds (RFC 4861 section 10, RFC 8415 section 7.6)."""
+
+    solicitation: float
+    dhcp: float
+
+
+async def attach(interface: str, delays: Delays, rng: random.Random, steps: Steps) -> Attachment:
+    """Attach to whatever network the interface is plugged into.
+
+    Raises:
+        BootstrapError: no router, no address or no lease; names the step.
+    """
+    async with steps.step(Name.ATTACH) as step:
+        began = time.monotonic()
+        # RFC 4862 section 5.4.2: the first message after an interface comes up is delayed by chance; here all wait
+        await asyncio.sleep(rng.uniform(0, delays.solicitation))
+        with Netlink() as netlink:
+            netlink.apply(link_set(interface, up=True))
+            device = netlink.link(interface).index
+        own = await _usable(device, lambda address: address.interface.ip.is_link_local, interface)
+        step.text = f"{own.interface.ip} on {interface}"
+        step.waiting = time.monotonic() - began
+    with RouterSolicitor(interface) as solicitor:
+        async with steps.step(Name.ROUTER) as step:
+            heard = await solicitor.solicit()
+            step.text = f"{heard.router} advertises {_prefixes(heard)}"
+            step.facts["router"] = heard.router
+    async with steps.step(Name.CARE_OF) as step:
+        began = time.monotonic()
+        client = Client(interface, rng=rng)
+        information: Information | None
+        if heard.advertisement.managed:
+            lease = await client.solicit(max_delay=delays.dhcp, deadline=_DHCP_DEADLINE)
+            information = lease.information
+            wanted = _configure(device, lease)
+            address = await _usable(device, lambda a: a.interface.ip == wanted, interface)
+            way = "DHCPv6"
+        else:
+            prefix = _autonomous(heard)
+            address, information = await asyncio.gather(
+                _usable(device, lambda a: a.interface.ip in prefix, interface),
+                _information(client, heard, delays),
+            )
+            way = "SLAAC"
+        servers = _servers(heard, information)
+        step.text = f"{address.interface.ip} by {way}, DNS at {', '.join(map(str, servers)) or 'none'}"
+        step.waiting = time.monotonic() - began
+        step.facts.update(care_of_address=address.interface.ip, way=way)
+    domains = information.domains if information else ()
+    return Attachment(address.interface.ip, heard.router, servers, domains)
+
+
+async def _usable(device: int, wanted: Callable[[Address], bool], interface: str) -> Address:
+    """Wait until an address on the device has passed DAD."""
+    seen = "it has no such address"
+    try:
+        async with asyncio.timeout(_ADDRESS_DEADLINE):
+            with Watcher() as watcher:
+                with Netlink() as netlink:
+                    present = netlink.addresses(device)
+                for address in filter(wanted, present):
+                    if address.usable:
+                        return address
+                    seen = f"{address.interface.ip} is tentative"
+                async for event in watcher:
+                    match event:
+                        case Present(Address() as address) | Gone(Address() as address):
+                            if address.device != device or not wanted(address):
+                                continue
+                            if AddressFlag.DADFAILED in address.flags:
+                                raise DuplicateAddressError(
+                                    f"{address.interface.ip} belongs to another node", where=interface
+                                )
+                            if isinstance(event, Present) and address.usable:
+                                return address
+                            seen = f"{address.interface.ip} is tentative"
+                        case Overrun():
+                            return await _usable(device, wanted, interface)
+    except TimeoutError:
+        raise NotReadyError(
+            f"no usable address within {_ADDRESS_DEADLINE:g} s", where=interface, evidence=(seen,)
+        ) from None
+    raise AssertionError("the watcher has no end")
+
+
+async def _information(client: Client, heard: HeardRouter, delays: Delays) -> Information | None:
+    """Ask for the other configuration if the router says that there is some; it is no must if RDNSS is there."""
+    if not heard.advertisement.other:
+        return None
+    try:
+        return await client.information_request(max_delay=delays.dhcp, deadline=_DHCP_DEADLINE)
+    except NotReadyError:
+        if heard.advertisement.rdnss:
+            return None
+        raise
+
+
+def _configure(device: int, lease: Lease) -> IPv6Address:
+    """Give the interface the leased address; the kernel then does DAD."""
+    first = lease.addresses[0]
+    interface = IPv6Interface((first.address, 128))
+    with Netlink() as netlink:
+        netlink.apply(
+            address_add(device, interface, valid=first.valid, preferred=first.preferred, replace=True)
+        )
+    return first.address
+
+
+def _autonomous(heard: HeardRouter) -> IPv6Network:
+    for prefix in heard.advertisement.prefixes:
+        if prefix.autonomous and prefix.valid > 0:
+            return prefix.network
+    raise NotReadyError("the router advertises no prefix to form an address from", evidence=(repr(heard.advertisement),))
+
+
+def _servers(heard: HeardRouter, information: Information | None) -> tuple[IPv6Address, ...]:
+    """The announced DNS servers, those of the router first, each once (RFC 8106 section 5.3.1)."""
+    announced = [server for option in heard.advertisement.rdnss for server in option.servers]
+    told = information.dns_servers if information else ()
+    return tuple(dict.fromkeys((*announced, *told)))
+
+
+def _prefixes(heard: HeardRouter) -> str:
+    return ", ".join(str(prefix.network) for prefix in heard.advertisement.prefixes) or "no prefix"

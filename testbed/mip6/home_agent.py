@@ -1,0 +1,319 @@
+"""The home agent: carries out what the state machines of ``binding`` decide (RFC 6275 section 10, RFC 5026).
+
+Run inside its node as ``python -m testbed.mip6.home_agent CONFIGURATION``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any, assert_never
+
+from testbed.errors import WireError
+from testbed.mip6 import binding, charon, control, guard, wire
+from testbed.mip6.journal import note
+from testbed.mip6.ndlink import HomeLink
+from testbed.mip6.policy import HomePrefix, Policy, Request
+from testbed.mip6.signalling import Signalling
+
+_FOLDER = Path("/run/lab")
+_GUARD = "/run/lab/etc/home-agent/guard.nft"
+_CONTROL = _FOLDER / "var" / "home-agent" / "control"
+_LINK_LOCAL_PREFIX = int(IPv6Address("fe80::"))
+_INTERFACE_ID = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a home agent is started with; ``certificate``, ``key`` and ``trust_anchor`` are PEM."""
+
+    identity: str
+    address: IPv6Address
+    home_link: str
+    home_prefix: IPv6Network
+    esp: str
+    retrans_timer: float
+    certificate: str
+    key: str
+    trust_anchor: str
+
+    @classmethod
+    def read(cls, path: Path) -> Configuration:
+        """Read it from JSON."""
+        document = json.loads(path.read_text())
+        document["address"] = IPv6Address(document["address"])
+        document["home_prefix"] = IPv6Network(document["home_prefix"])
+        return cls(**document)
+
+
+class HomeAgent:
+    """One home agent on one home link."""
+
+    def __init__(self, configuration: Configuration, charon_of_node: charon.Charon, link: HomeLink) -> None:
+        self._configuration = configuration
+        self._charon = charon_of_node
+        self._link = link
+        self._policy = Policy(
+            prefixes=(HomePrefix(configuration.home_prefix),),
+            dad_timeout=max(5.0, 3 * configuration.retrans_timer),
+        )
+        self._entries: dict[IPv6Address, binding.Entry] = {}
+        self._owners: dict[IPv6Address, charon.SecurityAssociation] = {}
+        self._probes: dict[IPv6Address, asyncio.Task[None]] = {}
+        self._timers: dict[IPv6Address, asyncio.TimerHandle] = {}
+        self._refused = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        # one queue: what the state machine decides is carried out in the order decided
+        self._work: asyncio.Queue[tuple[IPv6Address, binding.Action]] = asyncio.Queue()
+        self._signalling = Signalling(configuration.address, self._heard)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_charon())
+            group.create_task(self._carry_out())
+
+    async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Tell the bindings, and how many messages were refused."""
+        now = time.monotonic()
+        return {
+            "home_agent": str(self._configuration.address),
+            "bindings": [
+                {
+                    "home_address": str(entry.home_address),
+                    "care_of_address": str(entry.care_of),
+                    "identity": entry.identity,
+                    "sequence": entry.sequence,
+                    "lifetime": entry.lifetime_units * wire.LIFETIME_UNIT,
+                    "remaining": round(entry.expires - now, 1),
+                }
+                for entry in self._entries.values()
+                if isinstance(entry, binding.Bound)
+            ],
+            "owners": {str(address): owner.identity for address, owner in self._owners.items()},
+            "refused": self._refused,
+        }
+
+    def _heard(self, octets: bytes, source: IPv6Address) -> None:
+        own = self._configuration.address
+        try:
+            message = wire.decode(octets, source, own, verify=False)  # the kernel verified the checksum
+        except wire.UnknownTypeError as error:
+            note("unknown type", source=source, type=error.type)
+            self._send(wire.BindingError(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, source), source)
+            return
+        except WireError as error:
+            self._refused += 1
+            note("malformed", source=source, reason=str(error), offset=error.offset)
+            return
+        if isinstance(message, wire.BindingUpdate):
+            self._start(self._update(message, source))
+        else:
+            note("ignored", source=source, type=type(message).__name__)
+
+    async def _update(self, update: wire.BindingUpdate, home: IPv6Address) -> None:
+        """Judge a Binding Update that came out of the tunnel: its inner source is the home address."""
+        owner = self._owners.get(home)
+        if owner is None:  # the message may be faster than charon's notice
+            await self._learn_owners()
+            owner = self._owners.get(home)
+        alternate = wire.option(update, wire.AlternateCareOfAddress)
+        source = owner.peer if owner else home
+        request = Request(
+            update=update,
+            home_address=home,
+            source=source,
+            care_of=alternate.address if alternate else source,
+            identity=owner.identity if owner else "",
+            authorization=self._authorization(owner, alternate.address if alternate else source),
+            home_address_option=False,
+            bindings=len(self._entries),
+        )
+        now = time.monotonic()
+        note(
+            "binding update",
+            home_address=home,
+            care_of_address=request.care_of,
+            sequence=update.sequence,
+            lifetime=update.lifetime,
+            identity=request.identity,
+        )
+        self._take(home, binding.receive(self._entries.get(home), request, self._policy, now))
+
+    def _authorization(
+        self, owner: charon.SecurityAssociation | None, care_of: IPv6Address
+    ) -> wire.BindingStatus | None:
+        """Whoever has the security association was authorised by the AAA for exactly this home address.
+
+        The tunnel leads to the care-of address that IKE knows: a binding to another would not be the truth.
+        """
+        if owner is None:
+            return None
+        if care_of != owner.peer:
+            return wire.BindingStatus.INVALID_CARE_OF_ADDRESS
+        return wire.BindingStatus.ACCEPTED
+
+    def _take(self, home: IPv6Address, step: binding.Step) -> None:
+        """Keep the entry that a step leads to, and hand its actions on."""
+        if step.entry is None:
+            self._entries.pop(home, None)
+        else:
+            self._entries[home] = step.entry
+        self._schedule(home)
+        for action in step.actions:
+            self._work.put_nowait((home, action))
+
+    def _schedule(self, home: IPv6Address) -> None:
+        """Have ``_expire`` called at the entry's deadline; a timer that is early looks again."""
+        deadline = binding.deadline(self._entries.get(home))
+        timer = self._timers.get(home)
+        if deadline is None:
+            if timer:
+                self._timers.pop(home).cancel()
+            return
+        loop = asyncio.get_running_loop()
+        if timer is None or timer.when() > deadline:
+            if timer:
+                timer.cancel()
+            self._timers[home] = loop.call_at(deadline, self._expire, home)
+
+    def _expire(self, home: IPv6Address) -> None:
+        del self._timers[home]
+        self._take(home, binding.expire(self._entries.get(home), time.monotonic()))
+
+    async def _carry_out(self) -> None:
+        while True:
+            home, action = await self._work.get()
+            try:
+                await self._act(home, action)
+            except OSError as error:
+                note("failed", home_address=home, action=type(action).__name__, reason=str(error))
+
+    async def _act(self, home: IPv6Address, action: binding.Action) -> None:
+        match action:
+            case binding.Acknowledge():
+                self._acknowledge(action)
+            case binding.ProbeHomeAddress(also_link_local=also):
+                self._probes[home] = self._start(self._probe(home, also_link_local=also))
+            case binding.StopProbe():
+                if probe := self._probes.pop(home, None):
+                    probe.cancel()
+            case binding.Intercept(also_link_local=also):
+                await guard.admit(home)
+                for address in _addresses(home, also_link_local=also):
+                    self._link.defend(address, self._configuration.retrans_timer)
+                note("bound", home_address=home, care_of_address=action.care_of)
+            case binding.Retarget(old=old, new=new):
+                note("moved", home_address=home, old=old, new=new)
+            case binding.Release(reason=reason):
+                for address in _addresses(home, also_link_local=True):
+                    self._link.release(address)
+                await guard.expel(home)
+                note("released", home_address=home, reason=reason)
+            case binding.Discard(reason=reason, section=section):
+                self._refused += 1
+                note("discarded", home_address=home, reason=reason, section=section)
+            case binding.KeyManagement():
+                # charon moves its IKE_SA itself, by MOBIKE
+                note("key management", home_address=home, survives=action.survives)
+            case _:
+                assert_never(action)
+
+    def _acknowledge(self, action: binding.Acknowledge) -> None:
+        advice = action.refresh_advice_units
+        options = (wire.BindingRefreshAdvice(advice),) if advice is not None else ()
+        answer = wire.BindingAcknowledgement(
+            action.status, action.flags, action.sequence, action.lifetime_units, options
+        )
+        self._send(answer, action.home_address)
+        note(
+            "binding acknowledgement",
+            home_address=action.home_address,
+            status=int(action.status),
+            meaning=action.status.name,
+            sequence=action.sequence,
+            lifetime=answer.lifetime,
+        )
+
+    def _send(self, message: wire.Message, destination: IPv6Address) -> None:
+        try:
+            self._signalling.send(message, destination)
+        except OSError as error:
+            note("not sent", destination=destination, reason=str(error))
+
+    async def _probe(self, home: IPv6Address, *, also_link_local: bool) -> None:
+        began = time.monotonic()
+        probes = [
+            self._link.duplicate_address_detection(address, self._configuration.retrans_timer)
+            for address in _addresses(home, also_link_local=also_link_local)
+        ]
+        taken = any(await asyncio.gather(*probes))
+        now = time.monotonic()
+        note("duplicate address detection", home_address=home, unique=not taken, seconds=round(now - began, 4))
+        self._probes.pop(home, None)
+        self._take(home, binding.dad_done(self._entries.get(home), not taken, self._policy, now))
+
+    async def _follow_charon(self) -> None:
+        async for notice in self._charon.notices():
+            self._notice(notice)
+
+    def _notice(self, notice: charon.Notice) -> None:
+        association = notice.association
+        for home in association.peer_addresses:
+            owner = self._owners.get(home)
+            if notice.kind == "ike-updown" and notice.up:
+                self._owners[home] = association
+                note("security association", home_address=home, identity=association.identity, up=True)
+            elif owner is None or owner.number != association.number:
+                continue  # of an older association with the same home address
+            elif notice.kind == "ike-updown":
+                del self._owners[home]
+                note("security association", home_address=home, identity=association.identity, up=False)
+                self._take(home, binding.owner_gone(self._entries.get(home)))
+            elif notice.kind == "ike-update" and notice.new_peer:
+                self._owners[home] = charon.moved(association, notice.new_peer)
+
+    async def _learn_owners(self) -> None:
+        for association in await self._charon.associations():
+            for home in association.peer_addresses:
+                self._owners[home] = association
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _addresses(home: IPv6Address, *, also_link_local: bool) -> list[IPv6Address]:
+    """The home address, with ``also_link_local`` also the link-local one of the same interface identifier."""
+    link_local = IPv6Address(_LINK_LOCAL_PREFIX | int(home) & _INTERFACE_ID)
+    return [home, link_local] if also_link_local else [home]
+
+
+async def main(path: Path) -> None:
+    """Run the agent until it is ended."""
+    configuration = Configuration.read(path)
+    await guard.install(_GUARD)
+    charon_of_node = charon.Charon()
+    await charon_of_node.trust(configuration.trust_anchor)
+    await charon_of_node.private_key(configuration.key)
+    connection = charon.home_agent(
+        address=configuration.address, name=configuration.identity, certificate=configuration.certificate
+    )
+    await charon_of_node.load("mobile-nodes", connection)
+    with HomeLink(configuration.home_link, configuration.address) as link:
+        agent = HomeAgent(configuration, charon_of_node, link)
+        server = await control.serve(_CONTROL, {"status": agent.status})
+        async with server:
+            note("ready", address=configuration.address, home_prefix=configuration.home_prefix)
+            await agent.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,142 @@
+"""Mobile nodes: a place to start, somebody who knows them, a home agent that they find, a sound password."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from testbed.topology.checks.password_file import flaw
+from testbed.topology.model import Configured, DnsAaaa, DnsSrv, NetworkKind, Role, Service
+from testbed.topology.words import listing, nearest, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testbed.errors import Problem
+    from testbed.topology.checks.facts import Facts
+    from testbed.topology.marks import Location
+
+
+def mobile_nodes(facts: Facts) -> Iterator[Problem]:
+    """Give the problems of mobile nodes."""
+    return chain(_attach(facts), _identities(facts), _realms(facts), _home_agents(facts), _passwords(facts))
+
+
+def _attach(facts: Facts) -> Iterator[Problem]:
+    """Ask for a mobile node to start on an access network."""
+    for name, mobile in facts.topology.mobile_nodes.items():
+        network = facts.topology.networks.get(mobile.attach)
+        if network is not None and network.kind is not NetworkKind.ACCESS:
+            message = f"mobile node '{name}' attaches to '{mobile.attach}', which is a {network.kind} network"
+            access = facts.networks_of_kind(NetworkKind.ACCESS)
+            hint = f"access networks: {listing(access) if access else 'none'}"
+            yield facts.marks.at_value(("mobile_nodes", name, "attach"), message, hint)
+
+
+def _identities(facts: Facts) -> Iterator[Problem]:
+    """Refuse an identity that two mobile nodes have."""
+    owners: dict[str, str] = {}
+    for name, mobile in facts.topology.mobile_nodes.items():
+        owner = owners.setdefault(mobile.nai, name)
+        if owner != name:
+            message = f"mobile nodes '{owner}' and '{name}' have the same nai '{mobile.nai}'"
+            hint = "give each an identity of its own"
+            yield facts.marks.at_value(("mobile_nodes", name, "nai"), message, hint)
+
+
+def _realms(facts: Facts) -> Iterator[Problem]:
+    """Ask for the realm of a mobile node to be the domain of an operator that may authorize it."""
+    allowed = facts.domains(Role.MSA)
+    label = "domains of operators with the role 'msa'"
+    if not allowed:  # told once, of the topology as a whole
+        return
+    for name, mobile in facts.topology.mobile_nodes.items():
+        realm = mobile.nai.partition("@")[2]
+        place = ("mobile_nodes", name, "nai")
+        owner = facts.owner_of(realm, Role.MSA)
+        if owner is None:
+            message = f"mobile node '{name}': no operator has the domain '{realm}' of its nai"
+            yield facts.marks.at_value(place, message, suggest(realm, allowed, label))
+        elif not facts.holds(owner, Role.MSA):
+            message = f"mobile node '{name}': operator '{owner}' of its realm '{realm}' lacks the role 'msa'"
+            hint = f"{label}: {listing(allowed)}"
+            yield facts.marks.at_value(place, message, hint)
+
+
+def _home_agents(facts: Facts) -> Iterator[Problem]:
+    """Ask for what a mobile node knows to lead to a home agent."""
+    for name, mobile in facts.topology.mobile_nodes.items():
+        place = ("mobile_nodes", name, "home_agent")
+        who = f"mobile node '{name}'"
+        match mobile.home_agent:
+            case DnsSrv(domain=domain):
+                yield from _by_service(facts, (*place, "domain"), who, domain)
+            case DnsAaaa(name=host):
+                yield from _by_host(facts, (*place, "name"), who, host)
+            case Configured(node=node):
+                yield from _configured(facts, (*place, "node"), who, node)
+
+
+def _by_service(facts: Facts, place: Location, who: str, domain: str) -> Iterator[Problem]:
+    """Ask for a domain whose operator runs home agents and the name server that tells of them."""
+    owner = facts.owner_of(domain, Role.MSP)
+    allowed = facts.domains(Role.MSP)
+    label = "domains of operators with the role 'msp'"
+    if not allowed:  # told once, of the topology as a whole
+        return
+    if owner is None:
+        message = f"{who} looks for home agents in '{domain}', the domain of no operator"
+        yield facts.marks.at_value(place, message, suggest(domain, allowed, label))
+        return
+    looks = f"{who} looks for home agents in '{domain}', but operator '{owner}'"
+    if not facts.holds(owner, Role.MSP):
+        hint = f"{label}: {listing(allowed)}"
+        yield facts.marks.at_value(place, f"{looks} lacks the role 'msp'", hint)
+        return
+    if facts.lacks(owner, Service.HOME_AGENT):
+        hint = "add a node of this operator with services: [router, radvd, strongswan, home-agent]"
+        yield facts.marks.at_value(place, f"{looks} has none", hint)
+    if facts.lacks(owner, Service.BIND):
+        hint = "add a node of this operator with services: [bind]"
+        yield facts.marks.at_value(place, f"{looks} has no node with bind to answer", hint)
+
+
+def _by_host(facts: Facts, place: Location, who: str, host: str) -> Iterator[Problem]:
+    """Ask for the host name of a home agent whose operator runs a name server."""
+    hosts = {}
+    agents = facts.topology.nodes_with(Service.HOME_AGENT)
+    for node in agents:
+        operator = facts.operator_of(node)
+        if operator is not None:
+            hosts[f"{node}.{facts.topology.operators[operator].domain}"] = operator
+    if host not in hosts and all(facts.operator_known(node) for node in agents):
+        message = f"{who} looks up '{host}', which is the name of no home agent"
+        yield facts.marks.at_value(place, message, suggest(host, hosts, "names of home agents"))
+    elif host in hosts and facts.lacks(hosts[host], Service.BIND):
+        message = f"{who} looks up '{host}', but operator '{hosts[host]}' has no node with bind to answer"
+        yield facts.marks.at_value(place, message, "add a node of this operator with services: [bind]")
+
+
+def _configured(facts: Facts, place: Location, who: str, node: str) -> Iterator[Problem]:
+    """Ask for the name of a node that is a home agent."""
+    agents = facts.topology.nodes_with(Service.HOME_AGENT)
+    if node in agents:
+        return
+    everybody = f"home agents: {listing(agents) if agents else 'none'}"
+    if node in facts.topology.nodes:
+        message = f"{who} has '{node}' for its home agent, but that node does not run home-agent"
+        yield facts.marks.at_value(place, message, everybody)
+    else:
+        message = f"{who} has '{node}' for its home agent, but there is no such node"
+        yield facts.marks.at_value(place, message, nearest(node, agents) or everybody)
+
+
+def _passwords(facts: Facts) -> Iterator[Problem]:
+    """Refuse password files that are not beside the topology or hold no password."""
+    for name, mobile in facts.topology.mobile_nodes.items():
+        file = mobile.credential.password_file
+        found = flaw(file, facts.folder) if file is not None else None
+        if found is not None:
+            message, hint = found
+            place = ("mobile_nodes", name, "credential", "password_file")
+            yield facts.marks.at_value(place, f"password_file of mobile node '{name}' {message}", hint)

@@ -1,0 +1,16 @@
+"""Passwords that a topology keeps in files beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from testbed.topology.model import Topology
+
+
+def passwords_of(topology: Topology, folder: Path) -> dict[str, str]:
+    """Return the passwords that are written in files, by mobile node; the checks saw that the files are sound."""
+    return {
+        name: (folder / mobile.credential.password_file).read_text().removesuffix("\n")
+        for name, mobile in topology.mobile_nodes.items()
+        if mobile.credential.password_file
+    }
