@@ -103,7 +103,7 @@ install_packages() { # NAME...
         chmod 755 "$state/policy"
         mv "$state/policy" "$policy"
     fi
-    say "installing $# Debian packages: $*"
+    say "installing Debian packages: $*"
     quietly dpkg --configure -a || fail 1 'dpkg was interrupted before and cannot finish: see above'
     apt update || fail 1 'apt-get update failed: see above'
     apt install --no-install-recommends --simulate "$@" || fail 1 'the packages cannot be installed: see above'

@@ -9,6 +9,7 @@ from testbed.process import run
 from testbed.topology.plan import Esp
 
 _KEY_128, _KEY_256 = "0x" + "11" * 16, "0x" + "22" * 32
+_LINK = ("ip", "link", "add", "name", "trial0", "type")
 _STATE = ("ip", "xfrm", "state", "add", "src", "2001:db8::1", "dst", "2001:db8::2")
 
 
@@ -30,16 +31,16 @@ ESP = Feature(
     ),
 )
 FEATURES = (
-    Feature("veth", "links between nodes", ("ip", "link", "add", "a", "type", "veth", "peer", "name", "b")),
-    Feature("bridge", "networks", ("ip", "link", "add", "a", "type", "bridge")),
-    Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "a", "mode", "tun")),
+    Feature("veth", "links between nodes", (*_LINK, "veth", "peer", "name", "trial1")),
+    Feature("bridge", "networks", (*_LINK, "bridge")),
+    Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "trial0", "mode", "tun")),
     Feature("nftables", "the guards of the mobility agents", ("nft", "add", "table", "ip6", "trial")),
     ESP,
-    Feature("MIP6", "home address option and type 2 routing header", (*_STATE, "proto", "hao", "mode", "ro")),
+    Feature("MIP6", "home address option and type 2 routing header", (*_STATE, "proto", "hao", "mode", "ro", "coa", "2001:db8::3")),
     Feature(
         "ip6_tunnel",
         "IPv6-in-IPv6 tunnels",
-        ("ip", "link", "add", "a", "type", "ip6tnl", "remote", "2001:db8::2", "local", "2001:db8::1"),
+        (*_LINK, "ip6tnl", "remote", "2001:db8::2", "local", "2001:db8::1"),
     ),
     Feature("netem", "delay, loss and jitter", ("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")),
 )

@@ -52,7 +52,8 @@ async def attach(interface: str, delays: Delays, rng: random.Random, steps: Step
         # RFC 4862 section 5.4.2: the first message after an interface comes up is delayed by chance; here all wait
         await asyncio.sleep(rng.uniform(0, delays.solicitation))
         with Netlink() as netlink:
-            netlink.apply(link_set(interface, up=True))
+            # down first: what an earlier attachment left, addresses and routes, goes with it
+            netlink.apply(link_set(interface, up=False), link_set(interface, up=True))
             device = netlink.link(interface).index
         own = await _usable(device, lambda address: address.interface.ip.is_link_local, interface)
         step.text = f"{own.interface.ip} on {interface}"

@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
@@ -23,6 +25,8 @@ VICI_SOCKET = "/run/lab/var/strongswan/vici"
 IKE_PROPOSALS = ("aes128-sha256-x25519",)
 ESP_PROPOSALS = ("aes128-sha256",)
 CHILD = "home"
+_NOTICE_DEADLINE = 2.0  # seconds
+_QUIET = 0.002
 _EVENTS = ("ike-updown", "ike-update", "child-updown")
 _T = TypeVar("_T")
 
@@ -108,6 +112,16 @@ class Charon:
         with contextlib.suppress(IkeError):  # it is gone already
             await self._command(lambda s: list(s.terminate(request)))
 
+    async def appears(self, address: IPv6Address, change: Callable[[], None]) -> None:
+        """Make a change by which an address appears on this node, and wait until charon has noticed.
+
+        A child whose selector is an address that charon does not know yet fails: it cannot install its route.
+
+        Raises:
+            IkeError: charon did not notice.
+        """
+        await asyncio.to_thread(self._appears, f"{address} appeared on", change)
+
     async def notices(self) -> AsyncIterator[Notice]:
         """Give what happens to SAs from now on."""
         queue: asyncio.Queue[Notice] = asyncio.Queue()
@@ -124,6 +138,23 @@ class Charon:
         threading.Thread(target=listen, daemon=True, name="vici events").start()
         while True:
             yield await queue.get()
+
+    def _appears(self, words: str, change: Callable[[], None]) -> None:
+        end = time.monotonic() + _NOTICE_DEADLINE
+        made = False
+        seen: deque[str] = deque(maxlen=5)
+        for _, entry in _connect(self._path).listen(["log"], timeout=_QUIET):
+            if not made:  # from here on charon tells us what it logs
+                change()
+                made = True
+            line = _text(entry or {}).get("msg", "")
+            if words in line:
+                return
+            if line:
+                seen.append(line)
+            if time.monotonic() > end:
+                break
+        raise IkeError(f"charon did not notice within {_NOTICE_DEADLINE:g} s: {words}", evidence=tuple(seen))
 
     def _initiate(self, request: dict[str, str]) -> None:
         lines: list[str] = []

@@ -126,7 +126,7 @@ class Endpoint:
         transaction = self._rng.getrandbits(24)
         begun, timeout, sent = loop.time(), 0.0, 0
         while not self.timers[kind].count or sent < self.timers[kind].count:
-            elapsed = min(round((loop.time() - begun) * 100), _ELAPSED_LARGEST) if sent else 0
+            elapsed = min(round((loop.time() - begun) * 100), _ELAPSED_LARGEST)
             identity = (Code.CLIENT_ID, self._duid), (Code.ELAPSED_TIME, elapsed.to_bytes(2, "big"))
             self._send(Message(kind, transaction, (*identity, *options)))
             sent += 1

@@ -25,7 +25,6 @@ from testbed.mip6.steps import Name, Steps
 from testbed.netlink import (
     AddressFlag,
     Netlink,
-    NetlinkError,
     Route,
     RouteType,
     Rule,
@@ -106,7 +105,7 @@ class MobileNode:
                 step.facts["home_agents"] = [str(agent.address) for agent in agents]
             agent, association = await self._authenticate(agents, steps)
             async with steps.step(Name.HOME_ADDRESS) as step:
-                self._home = home = self._adopt(agent, association)
+                self._home = home = await self._adopt(agent, association)
                 step.text = f"{home.address} by configuration payload"
                 step.facts["home_address"] = home.address
             async with steps.step(Name.TUNNEL) as step:
@@ -194,7 +193,7 @@ class MobileNode:
         )
         await self._charon.load(_CONNECTION, connection)
 
-    def _adopt(self, agent: discovery.HomeAgent, association: charon.SecurityAssociation) -> Home:
+    async def _adopt(self, agent: discovery.HomeAgent, association: charon.SecurityAssociation) -> Home:
         """Make the assigned home address ours."""
         if not association.own_addresses:
             raise charon.IkeError(
@@ -202,13 +201,24 @@ class MobileNode:
                 hint="the authorizer's AAA has to send Framed-IPv6-Address in its Access-Accept",
             )
         address = association.own_addresses[0]
+        await self._charon.appears(address, lambda: self._configure(address))
+        return Home(agent, address, association.number)
+
+    def _configure(self, home_address: IPv6Address) -> None:
+        """Put the home address on this node, and what is sent from it into the tunnel."""
+        own = _host(home_address)
         with Netlink() as netlink:
-            netlink.apply(address_add(_LOOPBACK, _host(address), flags=AddressFlag.NODAD, replace=True))
             if self._configuration.esp == "userland":
                 # without the tunnel, packets from the home address go nowhere, rather than out in clear
                 nowhere = Route(table=_TUNNEL_TABLE, metric=_LAST_METRIC, type=RouteType.UNREACHABLE)
-                netlink.apply(route_replace(nowhere), rule_add(_tunnel_rule(address)))
-        return Home(agent, address, association.number)
+                netlink.apply(route_replace(nowhere), rule_add(_tunnel_rule(home_address)))
+            netlink.apply(address_add(_LOOPBACK, own, flags=AddressFlag.NODAD, replace=True))
+
+    def _unconfigure(self, home_address: IPv6Address) -> None:
+        with Netlink() as netlink:
+            if self._configuration.esp == "userland":
+                netlink.apply(rule_del(_tunnel_rule(home_address)))
+            netlink.apply(address_del(_LOOPBACK, _host(home_address)))
 
     async def _tunnel(self, home: Home) -> None:
         child = charon.tunnel(local=[f"{home.address}/128"], remote=["::/0"])
@@ -240,10 +250,7 @@ class MobileNode:
         for association in await self._charon.associations():
             await self._charon.terminate(association.number)
         if self._home:
-            with Netlink() as netlink:
-                if self._configuration.esp == "userland":
-                    netlink.apply(rule_del(_tunnel_rule(self._home.address)))
-                netlink.apply(address_del(_LOOPBACK, _host(self._home.address)))
+            self._unconfigure(self._home.address)
             self._home = None
 
     async def _settle(self, step: registration.Step) -> registration.State:

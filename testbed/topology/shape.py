@@ -123,6 +123,7 @@ class _Finding:
         self._document = document
         if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
             self.location = (*self.location, "discovery")
+        self._is_entry = bool(self.location) and isinstance(self.location[-1], int)
         self._last = str(next((key for key in reversed(self.location) if isinstance(key, str)), ""))
 
     def problem(self) -> Problem:
@@ -160,7 +161,7 @@ class _Finding:
 
     def _bad_value(self) -> tuple[str, str]:
         """Word a value that is not allowed."""
-        what, found = subject(self.location), self._found()
+        what, found = self._what(), self._found()
         if self._input is None:
             return f"{what} has no value", self._example() or self._meaning()
         if self._type in _TYPES:
@@ -183,7 +184,7 @@ class _Finding:
         if self.location == ("protection",):
             allowed = [*PROTECTIONS]
         if not isinstance(found, str):
-            return f"{what} must be a word, found {self._found()}", f"allowed: {listing(allowed)}"
+            return f"{self._what()} must be a word, found {self._found()}", f"allowed: {listing(allowed)}"
         return f"{what}: unknown value {show(found)}", suggest(found, allowed)
 
     def _too_long(self, what: str) -> tuple[str, str]:
@@ -206,6 +207,10 @@ class _Finding:
             return f"{what} has bits set behind its length", f"write {ip_network(self._input, strict=False)}"
         return f"{what} is not an IPv6 prefix", "write one such as 2001:db8:0:1::/64"
 
+    def _what(self) -> str:
+        """Return what a reader calls the value; the entry if it is one of a list."""
+        return f"an entry in {subject(self.location)}" if self._is_entry else subject(self.location)
+
     def _found(self) -> str:
         """Return the kind of the value that was found; a number as it is written, 7.10 and not 7.1."""
         written = self._document.unquoted.get(self.location)
@@ -215,6 +220,8 @@ class _Finding:
 
     def _meaning(self) -> str:
         """Return a hint that says what the value at this location is for."""
+        if self._is_entry or len(self.location) == _WHOLE_ITEM:
+            return ""
         field = self._model(self.location[:-1]).model_fields.get(self._last)
         return f"{self._last}: {field.description}" if field and field.description else ""
 
@@ -222,8 +229,10 @@ class _Finding:
         """Return a hint that shows how a value of this type, or at this location, may be written."""
         written = self._document.unquoted.get(self.location)
         if self._type == "string_type":
-            label = f"{self._last}: " if isinstance(self.location[-1], str) else ""
+            label = "" if self._is_entry else f"{self._last}: "
             return f'put it in quotes: {label}"{written}"' if written else ""
+        if self._type in {"int_type", "bool_type"} and re.fullmatch("true|false|[0-9]+", str(self._input)):
+            return "write it without quotes"
         if self._type == "tuple_type" and isinstance(self._input, str):
             return f"write [{show(self._input, '')}]"
         place = self.location

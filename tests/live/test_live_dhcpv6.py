@@ -214,7 +214,7 @@ def test_a_lease_lives_and_ends(wire: Link, tmp_path: Path) -> None:
             assert extended.information.server == lease.information.server
         await dhcp.release(lease)
         assert state(address)[0] == "0"
-        forgotten = await dhcp.renew(lease, deadline=5)  # NoBinding, so a Request
+        forgotten = await dhcp.renew(lease, deadline=5)
         assert len(forgotten.addresses) == 1
         await dhcp.decline(forgotten)
         assert state(forgotten.addresses[0].address)[1] == "1"
@@ -303,14 +303,19 @@ def test_ignores_what_is_not_for_it(wire: Link) -> None:
         assert (again.type, again.transaction) == (question.type, question.transaction)
         assert again.elapsed is not None
         assert 0.1 < again.elapsed < 1
-        told = ((Code.DNS_SERVERS, DNS.packed), (Code.INF_MAX_RT, b"\0\0\0\x3c"), (Code.SOL_MAX_RT, bytes(4)))
+        told = (
+            (Code.DNS_SERVERS, DNS.packed),
+            (Code.REFRESH_TIME, bytes(4)),
+            (Code.INF_MAX_RT, b"\0\0\0\x3c"),
+            (Code.SOL_MAX_RT, bytes(4)),
+        )
         server.send(replace(good, options=(*good.options, *told)).encode())
         found = await asking
         timers = dhcp._endpoint.timers
         assert timers[MessageType.INFORMATION_REQUEST] == Retransmission(0.2, 60)
         assert timers[MessageType.SOLICIT] == FAST[MessageType.SOLICIT]
         assert found.dns_servers == (DNS,)
-        assert found.refresh == 86400
+        assert found.refresh == 600
 
     with server.socket:
         wire.here.run(main)
@@ -349,18 +354,21 @@ def test_asks_the_server_of_the_highest_preference(wire: Link) -> None:
         start = loop.time()
         request = await server.receive()
         assert loop.time() - start < 0.5
+        malformed = (Code.DNS_SERVERS, bytes(15))
+        server.send(server.answer(request, MessageType.REPLY, given, malformed, server=b"best").encode())
         for duid in (b"high", b"best"):
             server.send(server.answer(request, MessageType.REPLY, given, server=duid).encode())
         lease = await asking
         assert lease.information.server == b"best"
         assert lease.addresses == (leased,)
+        assert lease.information.refresh == 86400
         assert (lease.t1, lease.t2) == (25, 40)
 
     with server.socket:
         wire.here.run(main)
 
 
-def test_a_server_that_withdraws_a_lease(wire: Link) -> None:
+def test_a_server_that_forgets_and_withdraws_a_lease(wire: Link) -> None:
     server = Server(wire.there)
 
     async def main() -> None:
@@ -368,10 +376,20 @@ def test_a_server_that_withdraws_a_lease(wire: Link) -> None:
         asking = asyncio.create_task(dhcp.solicit(max_delay=0))
         question = await server.receive()
         endless = association(question, LeasedAddress(POOL[1], 0xFFFFFFFF, 0xFFFFFFFF))
-        server.send(server.answer(question, MessageType.REPLY, endless).encode())  # without rapid commit
+        early = association(question, LeasedAddress(POOL[2], 50, 100))
+        server.send(server.answer(question, MessageType.REPLY, early).encode())  # without rapid commit
         server.send(server.answer(question, MessageType.REPLY, (Code.RAPID_COMMIT, b""), endless).encode())
         lease = await asking
+        assert lease.addresses[0].address == POOL[1]
         assert lease.t1 == lease.t2 == float("inf")
+        renewing = asyncio.create_task(dhcp.renew(lease, deadline=5))
+        question = await server.receive()
+        forgot = association(question, status=Status(StatusCode.NO_BINDING))
+        server.send(server.answer(question, MessageType.REPLY, forgot).encode())
+        question = await server.receive()
+        assert (question.type, question.server_id) == (MessageType.REQUEST, server.duid)
+        server.send(server.answer(question, MessageType.REPLY, endless).encode())
+        assert (await renewing).addresses == lease.addresses
         renewing = asyncio.create_task(dhcp.renew(lease, deadline=5))
         question = await server.receive()
         gone = association(question, LeasedAddress(POOL[1], 0, 0))

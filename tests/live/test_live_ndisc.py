@@ -121,8 +121,10 @@ def test_solicits_three_times_and_gives_up(wire: Link) -> None:
     tap = Tap(wire.there)
 
     async def main() -> None:
+        start = asyncio.get_running_loop().time()
         with RouterSolicitor("eth0") as solicitor, pytest.raises(NotReadyError, match="3 solicitations"):
-            await solicitor.solicit(interval=0.05, last_wait=0.05)
+            await solicitor.solicit(interval=0.05, last_wait=0.3)
+        assert asyncio.get_running_loop().time() - start >= 0.05 * 2 + 0.3
         for _ in range(3):
             mac, source, destination, message = await tap.message(ndisc.RouterSolicitation)
             assert mac == bytes.fromhex("333300000002")
@@ -218,6 +220,9 @@ def test_defends_with_the_right_flags(wire: Link) -> None:
             home.defend(HOME, SHORT)
             for _ in range(3):
                 assert await tap.message(ndisc.NeighborAdvertisement) == (*everybody, unsolicited)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(tap.message(ndisc.NeighborAdvertisement), SHORT * 2)
+            assert "allmulti 1" in wire.here.command("ip", "-d", "link", "show", "dev", "eth0")
             assert await home.duplicate_address_detection(HOME, 10) is True
             tap.probe(HOME, wire.there.mac)
             assert await tap.message(ndisc.NeighborAdvertisement) == (*everybody, unsolicited)
@@ -342,7 +347,10 @@ def test_names_what_is_missing(wire: Link) -> None:
         with pytest.raises(UnsupportedError, match="hardware type 772"):
             HomeLink("lo", AGENT)
         wire.here.command("ip", "-6", "addr", "flush", "dev", "eth0", "scope", "link")
-        with RouterSolicitor("eth0") as solicitor, pytest.raises(NotReadyError, match="link-local"):
+        wire.here.sysctl("conf/eth0/accept_dad", 1)
+        wire.here.command("ip", "addr", "add", "fe80::1/64", "dev", "eth0")
+        with RouterSolicitor("eth0") as solicitor, pytest.raises(NotReadyError, match="link-local") as caught:
             await solicitor.solicit()
+        assert set(caught.value.evidence) == {f"{AGENT} usable", "fe80::1 tentative or duplicate"}
 
     wire.here.run(main)

@@ -45,15 +45,18 @@ def outcome(folder: Path, content: bytes | str) -> Topology | tuple[Problem, ...
     path = folder / "example.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     start = time.monotonic()
+    result: Topology | TopologyError
     try:
-        return load(path)
+        result = load(path)
     except TopologyError as error:
-        assert error.problems
-        assert list(error.problems) == sorted(set(error.problems))
-        assert all(line.isprintable() for line in error.lines())
-        return error.problems
-    finally:
-        assert time.monotonic() - start < SECONDS
+        result = error
+    assert time.monotonic() - start < SECONDS
+    if isinstance(result, Topology):
+        return result
+    assert result.problems
+    assert list(result.problems) == sorted(set(result.problems))
+    assert all(line.isprintable() for line in result.lines())
+    return result.problems
 
 
 def problems(folder: Path, content: str) -> list[str]:
@@ -94,7 +97,7 @@ def test_the_file_is_parsed_and_validated_once(monkeypatch: pytest.MonkeyPatch) 
 
         return call
 
-    monkeypatch.setattr(nodes.yaml, "parse", counted("yaml", yaml.parse))
+    monkeypatch.setattr(yaml, "parse", counted("yaml", yaml.parse))
     for name in ("read", "parse", "validate", "check"):
         monkeypatch.setattr(load_module, name, counted(name, getattr(load_module, name)))
     load(THIRD_PARTY)
@@ -232,7 +235,7 @@ def test_a_password_is_in_no_message(tmp_path: Path, content: bytes) -> None:
 
 
 def test_more_problems_than_anybody_reads(tmp_path: Path) -> None:
-    names = ", ".join(f"net{number:05}" for number in range(60))
+    names = ", ".join(f"net{number:05}" for number in range(40))
     many = "".join(f"  host{number}: {{networks: [{names}]}}\n" for number in range(400))
     found = outcome(tmp_path, TEXT.replace("nodes:\n", f"nodes:\n{many}", 1))
     assert isinstance(found, tuple)
@@ -241,13 +244,15 @@ def test_more_problems_than_anybody_reads(tmp_path: Path) -> None:
 
 
 def test_many_problems_of_shape(tmp_path: Path) -> None:
-    many = "".join(f"  host{number}: {{services: [{'x' * (number % 50)}, a, b]}}\n" for number in range(500))
+    many = "".join(
+        f"  host{number}: {{services: [{'x' * (1 + number % 50)}, a, b]}}\n" for number in range(500)
+    )
     assert len(problems(tmp_path, TEXT.replace("nodes:\n", f"nodes:\n{many}", 1))) == LIMIT + 1
 
 
 def test_all_nodes_wait_for_each_other(tmp_path: Path) -> None:
     names = [f"host{number}" for number in range(300)]
-    after = ", ".join(names[:100])
+    after = ", ".join(names[:50])
     many = "".join(f"  {name}: {{networks: [internet], after: [{after}]}}\n" for name in names)
     found = problems(tmp_path, TEXT.replace("nodes:\n", f"nodes:\n{many}", 1))
     assert all(
@@ -332,10 +337,8 @@ def test_third_party_with_other_values(tmp_path: Path, changes: list[tuple[tuple
     for (*way, last), value in changes:
         part = data
         for key in way:
-            inside = (
-                isinstance(part, dict) and key in part or isinstance(part, list) and key in range(len(part))
-            )
-            part = part[key] if inside else None
+            known = part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+            part = part[key] if key in known else None
         if isinstance(part, dict) or (isinstance(part, list) and last in range(len(part))):
             part[last] = value
     outcome(tmp_path, yaml.safe_dump(data, allow_unicode=True, sort_keys=False))

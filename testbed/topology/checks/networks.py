@@ -39,7 +39,9 @@ def _prefixes(facts: Facts) -> Iterator[Problem]:
             continue
         place = ("networks", name, "prefix")
         what = f"prefix {prefix} of network '{name}'"
-        if not any(prefix.subnet_of(usable) for usable in _USABLE):
+        if "%" in str(prefix):
+            yield facts.marks.at_value(place, f"{what} has a zone", "leave out '%' and what follows it")
+        elif not any(prefix.subnet_of(usable) for usable in _USABLE):
             kind = next((kind for kind, block in _SPECIAL if prefix.subnet_of(block)), _NEITHER)
             hint = "take a /64 from 2000::/3 or fd00::/8, or leave 'prefix' out to have one planned"
             yield facts.marks.at_value(place, f"{what} is {kind}", hint)

@@ -1,0 +1,159 @@
+"""Having mobile nodes bootstrap in a running lab, and seeing their traffic pass the home agent both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from testbed.daemons.catalogue import daemons_of
+from testbed.daemons.start import log_tail
+from testbed.errors import BootstrapError, LabError, ProcessError
+from testbed.events import Event, Listener
+from testbed.lab import Lab
+from testbed.mip6.control import ask
+from testbed.process import run
+from testbed.runtime.base import Room
+from testbed.topology.model import Service
+
+_TRAFFIC = "traffic"
+_LOG_LINES = 8
+#: whose logs tell why a step failed, by service; the mobile node's own are always shown
+_WITNESSES = {
+    "attach": (),
+    "router": (Service.RADVD,),
+    "care-of address": (Service.RADVD, Service.KEA),
+    "discovery": (Service.BIND,),
+    "ike": (Service.STRONGSWAN, Service.FREERADIUS),
+    "home address": (Service.STRONGSWAN, Service.FREERADIUS),
+    "tunnel": (Service.STRONGSWAN,),
+    "registration": (Service.HOME_AGENT,),
+    _TRAFFIC: (Service.HOME_AGENT,),
+}
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """What a mobile node has after it bootstrapped; ``seconds`` it took, ``waiting`` of them imposed by protocols."""
+
+    node: str
+    home_agent: str
+    home_agent_address: str
+    home_address: str
+    care_of_address: str
+    seconds: float
+    waiting: float
+
+
+async def bootstrap(lab: Lab, nodes: Sequence[str], listener: Listener) -> list[Bootstrapped]:
+    """Bootstrap mobile nodes, all at the same time, then send traffic between each and the correspondents.
+
+    Raises:
+        BootstrapError: one failed; names the step, carries its evidence and the logs of those who took part.
+        LabError: one is no mobile node.
+    """
+    mobile = mobile_nodes(lab)
+    for node in nodes:
+        lab.room(node)
+        if node not in mobile:
+            raise LabError(f"{node} is no mobile node", hint=f"mobile nodes: {', '.join(mobile)}")
+    outcomes = await asyncio.gather(
+        *(_one(lab, node, listener) for node in nodes or mobile), return_exceptions=True
+    )
+    done = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        done.append(outcome)
+    return done
+
+
+def mobile_nodes(lab: Lab) -> list[str]:
+    """Return the names of the lab's mobile nodes."""
+    return list(lab.saved.topology.mobile_nodes)
+
+
+def agent_socket(room: Room) -> str:
+    """Return the path of the control socket of the mobility agent in a node."""
+    for agent in ("mobile-node", "home-agent"):
+        path = room.lab / "var" / agent / "control"
+        if path.exists():
+            return str(path)
+    raise LabError("no mobility agent runs there", where=room.name)
+
+
+async def _one(lab: Lab, node: str, listener: Listener) -> Bootstrapped:
+    room = lab.room(node)
+    result = {}
+    try:
+        answers = ask(agent_socket(room), {"op": "bootstrap"}, where=node)
+        async with contextlib.aclosing(answers):
+            async for answer in answers:
+                if event := answer.get("event"):
+                    listener(
+                        Event(
+                            "step", node, f"{event['step']}: {event['text']}", event["seconds"], event["waiting"], event
+                        )
+                    )
+                result = answer.get("result", result)
+        home = IPv6Address(result["home_address"])
+        await _traffic(lab, room, home, listener)
+    except BootstrapError as error:
+        raise BootstrapError(
+            error.message,
+            step=error.step,
+            where=node,
+            hint=error.hint,
+            evidence=(*error.evidence, *_logs(lab, node, error.step)),
+        ) from error
+    return Bootstrapped(
+        node=node,
+        home_agent=result["home_agent_name"],
+        home_agent_address=result["home_agent"],
+        home_address=result["home_address"],
+        care_of_address=result["care_of_address"],
+        seconds=result["seconds"],
+        waiting=result["waiting"],
+    )
+
+
+async def _traffic(lab: Lab, mobile: Room, home: IPv6Address, listener: Listener) -> None:
+    """See that packets pass between each correspondent and the home address, in both directions."""
+    for host in lab.plan.hosts_with(Service.CORRESPONDENT):
+        there = await _ping(mobile, host.address, source=home)
+        back = await _ping(lab.room(host.name), home)
+        text = f"{home} -> {host.name} {there:.2f} ms, {host.name} -> {home} {back:.2f} ms"
+        detail = {"step": _TRAFFIC, "correspondent": host.name, "there_ms": there, "back_ms": back}
+        listener(Event("step", mobile.name, f"{_TRAFFIC}: {text}", None, 0.0, detail))
+
+
+async def _ping(room: Room, destination: IPv6Address, *, source: IPv6Address | None = None) -> float:
+    """Send an echo request and return the round trip in milliseconds."""
+    of_source = ["-I", str(source)] if source else []
+    command = room.command(["ping", "-6", "-n", "-c", "1", "-w", "5", *of_source, str(destination)])
+    try:
+        done = await run(command, where=room.name)
+    except ProcessError as error:
+        raise BootstrapError(
+            f"no echo reply from {destination} to {source or room.name}",
+            step=_TRAFFIC,
+            where=room.name,
+            evidence=error.evidence,
+        ) from error
+    found = re.search(r"time=([0-9.]+) ms", done.output)
+    return float(found[1]) if found else 0.0
+
+
+def _logs(lab: Lab, node: str, step: str) -> list[str]:
+    """Return the ends of the logs of those who took part in a step."""
+    witnesses = _WITNESSES.get(step, ())
+    lines: list[str] = []
+    for host in lab.plan.hosts.values():
+        for daemon in daemons_of(host):
+            if host.name == node or daemon.name in witnesses:
+                tail = log_tail(daemon.log(lab.rooms[host.name]), _LOG_LINES)
+                lines += [f"{host.name}/{daemon.name}: {line}" for line in tail]
+    return lines

@@ -1,0 +1,81 @@
+"""``testbed up``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+
+from testbed.bootstrap import Bootstrapped, bootstrap
+from testbed.cli import lab_argument
+from testbed.cli.bootstrap_command import show
+from testbed.cli.scenarios import find
+from testbed.console import Console
+from testbed.errors import BootstrapError, UsageError
+from testbed.lab import DEFAULT_NAME, Lab, up
+from testbed.runtime.mininet import MininetRuntime
+from testbed.topology.model import Timers
+
+_LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("scenario", help="a scenario's name or the path of a topology file")
+    parser.add_argument(
+        "--timers",
+        choices=[timers.value for timers in Timers],
+        default=None,
+        help="the RFCs' own, or shortened; default: what the topology says",
+    )
+    parser.add_argument(
+        "--no-bootstrap", action="store_true", help="leave the mobile nodes as they are: not attached"
+    )
+    lab_argument(parser)
+
+
+async def run(options: argparse.Namespace, console: Console) -> int:
+    """Bring a lab up; a lab whose bootstrap fails stays up, to be looked at."""
+    if not _LAB_NAME.fullmatch(options.lab):
+        raise UsageError(f"{options.lab!r} is no name for a lab", hint="lower-case letters, digits and hyphens, up to 31")
+    began = time.monotonic()
+    path = find(options.scenario)
+    timers = Timers(options.timers) if options.timers else None
+    console.heading(f"{path.stem}: bringing lab {options.lab!r} up")
+    lab = await up(path, options.lab, timers, MininetRuntime(), console.event)
+    console.heading(f"every daemon ready {time.monotonic() - began:.2f} s after the start")
+    done: list[Bootstrapped] = []
+    if not options.no_bootstrap:
+        console.heading("bootstrapping")
+        try:
+            done = await bootstrap(lab, [], console.event)
+        except BootstrapError:
+            console.text(f"lab {lab.name!r} stays up: testbed status{_named(lab)}, testbed down{_named(lab)}\n")
+            raise
+        show(done, console)
+    _what_next(lab, done, console)
+    console.result({"lab": lab.name, "scenario": path.stem, "bootstrapped": [entry.__dict__ for entry in done]})
+    return 0
+
+
+def _what_next(lab: Lab, done: list[Bootstrapped], console: Console) -> None:
+    first = done[0] if done else None
+    tries = [("testbed status", "nodes, daemons, bindings from both ends")]
+    if first:
+        tries.append((f"testbed exec cn1 -- ping {first.home_address}", "reach the mobile node at its home address"))
+        tries.append((f"testbed logs {first.node}", "what the mobile node did"))
+    tries += [("testbed cli", "Mininet's prompt"), ("testbed down", "remove the lab")]
+    option = _named(lab)
+    commands = [(_with(command, option), text) for command, text in tries]
+    width = max(len(command) for command, _ in commands)
+    lines = "".join(f"  {command:{width}}  {text}\n" for command, text in commands)
+    console.text(f"\nthe lab stays up; try\n{lines}")
+
+
+def _with(command: str, option: str) -> str:
+    head, dashes, program = command.partition(" -- ")
+    return f"{head}{option}{dashes}{program}"
+
+
+def _named(lab: Lab) -> str:
+    return "" if lab.name == DEFAULT_NAME else f" --lab {lab.name}"

@@ -1,0 +1,32 @@
+"""``testbed validate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from testbed.cli import json_argument
+from testbed.cli.scenarios import find
+from testbed.console import Console
+from testbed.topology.load import load
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("scenario", help="a scenario's name or the path of a topology file")
+    json_argument(parser)
+
+
+async def run(options: argparse.Namespace, console: Console) -> int:
+    """Load a topology with all checks."""
+    path = find(options.scenario)
+    topology = load(path)
+    counts = {
+        "operators": len(topology.operators),
+        "networks": len(topology.networks),
+        "nodes": len(topology.nodes),
+        "mobile_nodes": len(topology.mobile_nodes),
+    }
+    told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items())
+    console.text(f"{path}: valid: {told}\n")
+    console.result({"path": str(path), "valid": True, **counts})
+    return 0
