@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any
 
 from testbed.daemons.catalogue import daemons_of
 from testbed.daemons.start import log_tail
 from testbed.errors import BootstrapError, LabError, ProcessError
 from testbed.events import Event, Listener
-from testbed.lab import Lab
 from testbed.mip6.control import ask
 from testbed.process import run
-from testbed.runtime.base import Room
 from testbed.topology.model import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from testbed.lab import Lab
+    from testbed.runtime.base import Room
 
 _TRAFFIC = "traffic"
 _LOG_LINES = 8
@@ -60,9 +65,7 @@ async def bootstrap(lab: Lab, nodes: Sequence[str], listener: Listener) -> list[
         lab.room(node)
         if node not in mobile:
             raise LabError(f"{node} is no mobile node", hint=f"mobile nodes: {', '.join(mobile)}")
-    outcomes = await asyncio.gather(
-        *(_one(lab, node, listener) for node in nodes or mobile), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(_one(lab, node, listener) for node in nodes or mobile), return_exceptions=True)
     done = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
@@ -76,28 +79,24 @@ def mobile_nodes(lab: Lab) -> list[str]:
     return list(lab.saved.topology.mobile_nodes)
 
 
-def agent_socket(room: Room) -> str:
+def agent_socket(room: Room) -> Path:
     """Return the path of the control socket of the mobility agent in a node."""
     for agent in ("mobile-node", "home-agent"):
         path = room.lab / "var" / agent / "control"
         if path.exists():
-            return str(path)
+            return path
     raise LabError("no mobility agent runs there", where=room.name)
 
 
 async def _one(lab: Lab, node: str, listener: Listener) -> Bootstrapped:
     room = lab.room(node)
-    result = {}
+    result: dict[str, Any] = {}
     try:
-        answers = ask(agent_socket(room), {"op": "bootstrap"}, where=node)
-        async with contextlib.aclosing(answers):
+        async with contextlib.aclosing(ask(agent_socket(room), {"op": "bootstrap"}, where=node)) as answers:
             async for answer in answers:
-                if event := answer.get("event"):
-                    listener(
-                        Event(
-                            "step", node, f"{event['step']}: {event['text']}", event["seconds"], event["waiting"], event
-                        )
-                    )
+                if told := answer.get("event"):
+                    text = f"{told['step']}: {told['text']}"
+                    listener(Event("step", node, text, told["seconds"], told["waiting"], told))
                 result = answer.get("result", result)
         home = IPv6Address(result["home_address"])
         await _traffic(lab, room, home, listener)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from testbed.errors import BootstrapError, TestbedError, TopologyError
-from testbed.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from testbed.events import Event
 
 _MILLISECONDS = 1000
 _SOURCE_WIDTH = 18

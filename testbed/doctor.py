@@ -14,7 +14,13 @@ from testbed.errors import TestbedError
 from testbed.process import run
 from testbed.topology.model import Protection
 
-_TOOLS = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux", "nsenter": "util-linux", "ping": "iputils-ping"}
+_TOOLS = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "ping": "iputils-ping",
+}
 _VERSION_OPTIONS = {
     "radvd": "--version",
     "kea-dhcp6": "-v",

@@ -23,7 +23,7 @@ root=$(pwd -P)
 stamp=.venv/.installed
 state=/var/lib/mip6-testbed # what an installation of packages still has to settle; absent when nothing is left
 policy=/usr/sbin/policy-rc.d
-policy_mark='# mip6-testbed: removed when the installation of packages is over'
+policy_mark='# Of testbed/install.sh (mip6-testbed), for as long as it installs packages. Left over? Run it again, or remove this.'
 log=
 
 extras=runtime
@@ -51,19 +51,32 @@ missing_packages() {
         awk '$1 == "installed" { there[$2] } NF == 1 && !($1 in there)'
 }
 
+package_state() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true; }
+
+disable_units() { # the services that came with packages, one name a line on standard input
+    while read -r package; do
+        dpkg-query -L "$package" 2>/dev/null || true
+    done | sed -n 's,^\(/usr\)\?/lib/systemd/system/\([^/@]*\.\(service\|socket\)\)$,\2,p' | sort -u | while read -r unit; do
+        [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
+        say "$unit came with the packages and is disabled: labs run their own"
+        systemctl --quiet disable --now "$unit" >/dev/null 2>&1 </dev/null || say "could not disable $unit" >&2
+    done
+}
+
 settle() { # end an installation of packages, this run's or one that was cut off
     [ -d "$state" ] || return 0
-    if [ -d /run/systemd/system ] && [ -s "$state/new" ]; then
+    if [ -s "$state/new" ]; then
+        [ ! -d /run/systemd/system ] || disable_units <"$state/new"
+        # What is unpacked only gets its units enabled when it is configured: the next run's business.
         while read -r package; do
-            dpkg-query -L "$package" 2>/dev/null | sed -n 's,^\(/usr\)\?/lib/systemd/system/\([^/@]*\.\(service\|socket\)\)$,\2,p'
-        done <"$state/new" | sort -u | while read -r unit; do
-            [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
-            say "$unit came with the packages and is disabled: labs run their own"
-            systemctl --quiet disable --now "$unit" >/dev/null 2>&1 </dev/null || say "could not disable $unit" >&2
-        done
+            case $(package_state "$package") in
+                installed | config-files | not-installed | '') ;;
+                *) printf '%s\n' "$package" ;;
+            esac
+        done <"$state/new" >"$state/half"
     fi
     if grep -qsxF "$policy_mark" "$policy"; then rm -f "$policy"; fi
-    rm -rf "$state"
+    if [ -s "$state/half" ]; then mv "$state/half" "$state/new"; else rm -rf "$state"; fi
 }
 
 over() {
@@ -79,8 +92,10 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-quietly() { # run a command with its output kept, and shown if it fails
-    if "$@" >"$log" 2>&1 </dev/null 9<&- 8<&-; then return 0; fi
+# Run a command with its output kept, and shown if it fails. It inherits the locks: where this script is killed and the
+# command lives on, the next run waits for it.
+quietly() {
+    if "$@" >"$log" 2>&1 </dev/null; then return 0; fi
     tail -n 40 "$log" >&2
     return 1
 }
@@ -91,7 +106,7 @@ apt() {
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
 
-install_packages() { # NAME...
+install_packages() {
     # One installation at a time on this machine, whatever checkout it comes from: policy-rc.d is one file for all.
     exec 8</var/lib/dpkg
     flock 8
@@ -103,15 +118,21 @@ install_packages() { # NAME...
         chmod 755 "$state/policy"
         mv "$state/policy" "$policy"
     fi
-    say "installing Debian packages: $*"
     quietly dpkg --configure -a || fail 1 'dpkg was interrupted before and cannot finish: see above'
-    apt update || fail 1 'apt-get update failed: see above'
-    apt install --no-install-recommends --simulate "$@" || fail 1 'the packages cannot be installed: see above'
-    awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' "$log" >"$state/new" # with [VERSION] it is an upgrade
-    apt install --no-install-recommends "$@" || fail 1 'the packages could not be installed: see above'
+    # shellcheck disable=SC2046
+    set -- $(missing_packages)
+    [ $# = 0 ] || get_packages "$@"
     settle
     installing_packages=
     exec 8<&-
+}
+
+get_packages() { # NAME...
+    say "installing Debian packages: $*"
+    apt update || fail 1 'apt-get update failed: see above'
+    apt install --no-install-recommends --simulate "$@" || fail 1 'the packages cannot be installed: see above'
+    awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' "$log" >>"$state/new" # with [VERSION] it is an upgrade
+    apt install --no-install-recommends "$@" || fail 1 'the packages could not be installed: see above'
 }
 
 need_packages() {
@@ -127,11 +148,8 @@ need_packages() {
     set -- $(missing_packages)
     if [ "$(id -u)" != 0 ]; then
         [ $# = 0 ] || fail 4 "these Debian packages are missing, and only root can install them: $*"
-    elif [ $# != 0 ]; then
-        install_packages "$@"
-    elif [ -d "$state" ]; then
-        installing_packages=yes
-        settle
+    elif [ $# != 0 ] || [ -d "$state" ]; then
+        install_packages
     fi
 }
 

@@ -36,13 +36,21 @@ FEATURES = (
     Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "trial0", "mode", "tun")),
     Feature("nftables", "the guards of the mobility agents", ("nft", "add", "table", "ip6", "trial")),
     ESP,
-    Feature("MIP6", "home address option and type 2 routing header", (*_STATE, "proto", "hao", "mode", "ro", "coa", "2001:db8::3")),
+    Feature(
+        "MIP6",
+        "home address option and type 2 routing header",
+        (*_STATE, "proto", "hao", "mode", "ro", "coa", "2001:db8::3"),
+    ),
     Feature(
         "ip6_tunnel",
         "IPv6-in-IPv6 tunnels",
         (*_LINK, "ip6tnl", "remote", "2001:db8::2", "local", "2001:db8::1"),
     ),
-    Feature("netem", "delay, loss and jitter", ("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")),
+    Feature(
+        "netem",
+        "delay, loss and jitter",
+        ("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"),
+    ),
 )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed import kernel
 from testbed.daemons.start import Running, check_all, put_files, start_all
@@ -26,6 +25,9 @@ from testbed.topology.model import Timers, Topology
 from testbed.topology.passwords import passwords_of
 from testbed.topology.plan import Esp, Plan, make_plan
 from testbed.wait import Unmet, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DOWN_DEADLINE = 20.0
 DEFAULT_NAME = "lab"
@@ -65,8 +67,7 @@ class Saved:
             esp=Esp(document["esp"]),
             rooms={name: Inhabitant(**init) for name, init in document["rooms"].items()},
             running=tuple(
-                Running(entry["node"], entry["daemon"], Inhabitant(**entry["process"]))
-                for entry in document["running"]
+                Running(entry["node"], entry["daemon"], Inhabitant(**entry["process"])) for entry in document["running"]
             ),
         )
 
@@ -97,9 +98,7 @@ class Lab:
             LabError: there is none of that name; says which there are.
         """
         if node not in self.rooms:
-            raise LabError(
-                f"there is no node {node!r} in lab {self.name!r}", hint=f"nodes: {', '.join(self.rooms)}"
-            )
+            raise LabError(f"there is no node {node!r} in lab {self.name!r}", hint=f"nodes: {', '.join(self.rooms)}")
         if not self.rooms[node].init.alive:
             raise LabError("the node does not run any more", where=node, hint=f"testbed down --lab {self.name}")
         return self.rooms[node]
@@ -170,7 +169,8 @@ def find(name: str) -> Lab:
         return Lab(name, folder, Saved.read(folder / "lab.json"))
     except FileNotFoundError as error:
         raise LabError(
-            f"lab {name!r} is only half up: its start is running or was cut off", hint=f"testbed down --lab {name}"
+            f"lab {name!r} is only half up: its start is running or was cut off",
+            hint=f"testbed down --lab {name}",
         ) from error
 
 

@@ -7,11 +7,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.errors import ProcessError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 _EVIDENCE_LINES = 20
 
@@ -74,9 +77,7 @@ async def run(
         time.monotonic() - started,
     )
     if check and done.status:
-        raise ProcessError(
-            f"{arguments[0]} ended with status {done.status}", where=where, evidence=done.tail
-        )
+        raise ProcessError(f"{arguments[0]} ended with status {done.status}", where=where, evidence=done.tail)
     return done
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from testbed.bootstrap import agent_socket
 from testbed.errors import TestbedError
-from testbed.lab import Lab
 from testbed.mip6.control import result_of
 from testbed.netlink import Netlink
 from testbed.topology.model import Service
+
+if TYPE_CHECKING:
+    from testbed.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -111,5 +112,4 @@ def _disagreement(mobile: dict[str, Any], agent: dict[str, Any] | None) -> str:
 
 
 async def _ask(lab: Lab, node: str) -> dict[str, Any]:
-    path = Path(agent_socket(lab.room(node)))
-    return await result_of(path, {"op": "status"}, where=node)
+    return await result_of(agent_socket(lab.room(node)), {"op": "status"}, where=node)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from testbed.errors import NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _T = TypeVar("_T")
 _FIRST_PAUSE = 0.002  # seconds; most conditions hold within a few milliseconds
@@ -38,8 +40,6 @@ async def wait_until(condition: Callable[[], _T], *, deadline: float, what: str,
         except Unmet as unmet:
             if time.monotonic() >= end:
                 seen = (str(unmet),) if str(unmet) else ()
-                raise NotReadyError(
-                    f"not within {deadline:g} s: {what}", where=where, evidence=seen
-                ) from unmet
+                raise NotReadyError(f"not within {deadline:g} s: {what}", where=where, evidence=seen) from unmet
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -10,14 +10,16 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from testbed import __version__
 from testbed.console import Console
 from testbed.errors import TestbedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
 
 COMMANDS = {
     "scenarios": "list the scenarios that can be run",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from testbed.bootstrap import Bootstrapped, bootstrap
 from testbed.cli import lab_argument
-from testbed.console import Console
 from testbed.lab import find
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

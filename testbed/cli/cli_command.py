@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from mininet.cli import CLI
 from mininet.log import setLogLevel
 
 from testbed.cli import lab_argument
-from testbed.console import Console
 from testbed.lab import find, require_root
 from testbed.runtime.mininet import attach, detach
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from testbed.cli import json_argument
 from testbed.cli.scenarios import every
-from testbed.console import Console
 from testbed.doctor import Diagnosis, Finding, examine
 from testbed.errors import TopologyError, UnsupportedError
 from testbed.topology.load import load
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,10 @@ async def run(_options: argparse.Namespace, console: Console) -> int:
         console.heading(title)
         console.table(("", "", ""), _rows(findings))
     console.heading("protections of Binding Updates")
-    console.table(("", "", ""), ((name.value, "no" if why else "can run", why) for name, why in diagnosis.protections.items()))
+    console.table(
+        ("", "", ""),
+        ((name.value, "no" if why else "can run", why) for name, why in diagnosis.protections.items()),
+    )
     console.heading("scenarios")
     console.table(("", "", ""), ((name, "no" if why else "can run", why) for name, why in scenarios.items()))
     document = {

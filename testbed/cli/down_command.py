@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from testbed.cli import lab_argument
-from testbed.console import Console
 from testbed.lab import down
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+from typing import TYPE_CHECKING
 
 from testbed.cli import lab_argument
-from testbed.console import Console
 from testbed.errors import UsageError
 from testbed.lab import find
 from testbed.process import run as run_process
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 RUNS_PROGRAMS = True
 

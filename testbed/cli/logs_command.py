@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.cli import lab_argument
-from testbed.console import Console
 from testbed.errors import UsageError
 from testbed.lab import find
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

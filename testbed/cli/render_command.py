@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.cli import json_argument
 from testbed.cli.scenarios import find
-from testbed.console import Console
 from testbed.errors import UsageError
 from testbed.render.render import render
 from testbed.topology.load import load
 from testbed.topology.passwords import passwords_of
 from testbed.topology.plan import Esp, make_plan
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from testbed.cli import json_argument
 from testbed.cli.scenarios import every
-from testbed.console import Console
 from testbed.errors import TopologyError
 from testbed.topology.load import load
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from typing import TYPE_CHECKING
 
-from testbed.console import Console
 from testbed.topology.schema import schema
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 
 def arguments(_parser: argparse.ArgumentParser) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import time
+from typing import TYPE_CHECKING
 
 from testbed.bootstrap import Bootstrapped, bootstrap
 from testbed.cli import lab_argument
 from testbed.cli.bootstrap_command import show
 from testbed.cli.scenarios import find
-from testbed.console import Console
 from testbed.errors import BootstrapError, UsageError
 from testbed.lab import DEFAULT_NAME, Lab, up
 from testbed.runtime.mininet import MininetRuntime
 from testbed.topology.model import Timers
+
+if TYPE_CHECKING:
+    import argparse
+
+    from testbed.console import Console
 
 _LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -28,16 +32,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="the RFCs' own, or shortened; default: what the topology says",
     )
-    parser.add_argument(
-        "--no-bootstrap", action="store_true", help="leave the mobile nodes as they are: not attached"
-    )
+    parser.add_argument("--no-bootstrap", action="store_true", help="leave the mobile nodes as they are: not attached")
     lab_argument(parser)
 
 
 async def run(options: argparse.Namespace, console: Console) -> int:
     """Bring a lab up; a lab whose bootstrap fails stays up, to be looked at."""
     if not _LAB_NAME.fullmatch(options.lab):
-        raise UsageError(f"{options.lab!r} is no name for a lab", hint="lower-case letters, digits and hyphens, up to 31")
+        raise UsageError(
+            f"{options.lab!r} is no name for a lab", hint="lower-case letters, digits and hyphens, up to 31"
+        )
     began = time.monotonic()
     path = find(options.scenario)
     timers = Timers(options.timers) if options.timers else None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from testbed.daemons.agents import HOME_AGENT, MOBILE_NODE
-from testbed.daemons.base import Daemon
 from testbed.daemons.bind import BIND
 from testbed.daemons.freeradius import FREERADIUS
 from testbed.daemons.kea import KEA
 from testbed.daemons.radvd import RADVD
 from testbed.daemons.strongswan import STRONGSWAN
 from testbed.topology.model import Service
-from testbed.topology.plan import Host
+
+if TYPE_CHECKING:
+    from testbed.daemons.base import Daemon
+    from testbed.topology.plan import Host
 
 #: services without an entry need no daemon: the kernel forwards and answers
 _DAEMONS = {

@@ -6,21 +6,25 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from testbed.daemons.base import Daemon
 from testbed.daemons.catalogue import daemons_of
 from testbed.errors import CheckError, NotReadyError, ProcessError, UnsupportedError
 from testbed.events import Event, Listener
 from testbed.process import run
 from testbed.process import start as start_process
-from testbed.render.render import File
 from testbed.runtime.base import FABRIC, Inhabitant, Room
-from testbed.topology.plan import Host, Plan
 from testbed.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from ipaddress import IPv6Address
+    from pathlib import Path
+
+    from testbed.daemons.base import Daemon
+    from testbed.render.render import File
+    from testbed.topology.plan import Host, Plan
 
 _LOG_LINES = 15
 
@@ -73,9 +77,7 @@ async def start_all(plan: Plan, rooms: Mapping[str, Room], listener: Listener) -
     Raises:
         NotReadyError: one ended or was not ready in time; carries its condition, and the end of its log.
     """
-    ready = {
-        (host.name, daemon.name): asyncio.Event() for host in plan.hosts.values() for daemon in daemons_of(host)
-    }
+    ready = {(host.name, daemon.name): asyncio.Event() for host in plan.hosts.values() for daemon in daemons_of(host)}
     running: list[Running] = []
 
     async def bring_up(host: Host, daemon: Daemon) -> None:
@@ -135,9 +137,7 @@ async def _start(daemon: Daemon, room: Room, listener: Listener) -> Running:
         return daemon.ready(room)
 
     try:
-        evidence = await wait_until(
-            condition, deadline=daemon.deadline, what=daemon.ready_means, where=where
-        )
+        evidence = await wait_until(condition, deadline=daemon.deadline, what=daemon.ready_means, where=where)
         started = Inhabitant.of(process.pid)
     except ProcessLookupError as error:
         raise NotReadyError(f"{daemon.name} ended while starting", where=where, evidence=log_tail(log)) from error

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
+from typing import TYPE_CHECKING
 
 from testbed.errors import NotReadyError, TestbedError
 from testbed.mip6.dhcpv6_client import Client, Information, Lease
 from testbed.mip6.ndlink import HeardRouter, RouterSolicitor
 from testbed.mip6.steps import Name, Steps
-from testbed.netlink import Address, AddressFlag, Gone, Netlink, Overrun, Present, Watcher, address_add, link_set
+from testbed.netlink import (
+    Address,
+    AddressFlag,
+    Gone,
+    Netlink,
+    Overrun,
+    Present,
+    Watcher,
+    address_add,
+    link_set,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
 
 _ADDRESS_DEADLINE = 10.0  # seconds; DAD takes one (RFC 4862 section 5.1)
 _DHCP_DEADLINE = 15.0
@@ -138,9 +151,7 @@ def _configure(device: int, lease: Lease) -> IPv6Address:
     first = lease.addresses[0]
     interface = IPv6Interface((first.address, 128))
     with Netlink() as netlink:
-        netlink.apply(
-            address_add(device, interface, valid=first.valid, preferred=first.preferred, replace=True)
-        )
+        netlink.apply(address_add(device, interface, valid=first.valid, preferred=first.preferred, replace=True))
     return first.address
 
 
@@ -148,7 +159,9 @@ def _autonomous(heard: HeardRouter) -> IPv6Network:
     for prefix in heard.advertisement.prefixes:
         if prefix.autonomous and prefix.valid > 0:
             return prefix.network
-    raise NotReadyError("the router advertises no prefix to form an address from", evidence=(repr(heard.advertisement),))
+    raise NotReadyError(
+        "the router advertises no prefix to form an address from", evidence=(repr(heard.advertisement),)
+    )
 
 
 def _servers(heard: HeardRouter, information: Information | None) -> tuple[IPv6Address, ...]:

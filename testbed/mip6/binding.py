@@ -256,9 +256,7 @@ def _invalid(entry: Entry | None, request: Request) -> Acknowledge | None:
     return None
 
 
-def _refusal(
-    entry: Entry | None, request: Request, prefix: HomePrefix | None, policy: Policy
-) -> BindingStatus | None:
+def _refusal(entry: Entry | None, request: Request, prefix: HomePrefix | None, policy: Policy) -> BindingStatus | None:
     """Why a valid update has to be refused (section 10.3.1)."""
     if not (policy.home_agent and BindingFlags.H in request.update.flags):
         return BindingStatus.HOME_REGISTRATION_NOT_SUPPORTED
@@ -344,9 +342,7 @@ def _bind(
     return bound, _acknowledge(request, *grant)
 
 
-def _key_management(
-    request: Request, old: IPv6Address, new: IPv6Address, policy: Policy
-) -> tuple[KeyManagement, ...]:
+def _key_management(request: Request, old: IPv6Address, new: IPv6Address, policy: Policy) -> tuple[KeyManagement, ...]:
     """What becomes of the IKE connection, if there is one, when its peer moves (section 10.3.1)."""
     if not request.dynamic_keys:
         return ()

@@ -12,14 +12,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import vici
 
 from testbed.errors import TestbedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
 
 VICI_SOCKET = "/run/lab/var/strongswan/vici"
 IKE_PROPOSALS = ("aes128-sha256-x25519",)
@@ -69,9 +71,7 @@ class Charon:
 
     async def trust(self, certificate: str) -> None:
         """Add a trust anchor, PEM."""
-        await self._command(
-            lambda s: s.load_cert({"type": "X509", "flag": "CA", "data": certificate.encode()})
-        )
+        await self._command(lambda s: s.load_cert({"type": "X509", "flag": "CA", "data": certificate.encode()}))
 
     async def private_key(self, key: str) -> None:
         """Add a private key, PEM."""
@@ -80,9 +80,7 @@ class Charon:
     async def password(self, identity: str, password: str) -> None:
         """Add the password of an EAP identity."""
         await self._command(
-            lambda s: s.load_shared(
-                {"id": identity, "type": "EAP", "data": password.encode(), "owners": [identity]}
-            )
+            lambda s: s.load_shared({"id": identity, "type": "EAP", "data": password.encode(), "owners": [identity]})
         )
 
     async def load(self, name: str, connection: dict[str, Any]) -> None:

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BootstrapError, LabError, TestbedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LINE_OCTETS = 1 << 16
 Send = Callable[[dict[str, Any]], None]
@@ -39,7 +41,7 @@ async def serve(path: Path, operations: Mapping[str, Operation]) -> asyncio.Serv
         os.umask(before)
 
 
-async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncIterator[dict[str, Any]]:
+async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncGenerator[dict[str, Any], None]:
     """Send a request and give each event, then the result as ``{"result": ...}``.
 
     Raises:
@@ -73,7 +75,7 @@ async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncIterat
 async def result_of(path: Path, request: dict[str, Any], *, where: str) -> dict[str, Any]:
     """Send a request and return its result; raises as ``ask`` does."""
     result: dict[str, Any] = {}
-    async with contextlib.aclosing(ask(path, request, where=where)) as answers:  # type: ignore[type-var]
+    async with contextlib.aclosing(ask(path, request, where=where)) as answers:
         async for answer in answers:
             result = answer.get("result", result)
     return result

@@ -306,9 +306,7 @@ def _leased(octets: bytes) -> LeasedAddress:
     if len(octets) < _IAADDR.size:
         raise WireError(f"an IAADDR of {len(octets)} octets")
     address, preferred, valid = _IAADDR.unpack_from(octets)
-    return LeasedAddress(
-        IPv6Address(address), preferred, valid, _status(decode_options(octets, _IAADDR.size))
-    )
+    return LeasedAddress(IPv6Address(address), preferred, valid, _status(decode_options(octets, _IAADDR.size)))
 
 
 def _status(options: Iterable[Option]) -> Status:

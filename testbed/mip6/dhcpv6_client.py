@@ -120,9 +120,7 @@ class Client:
         self._iaid = int.from_bytes(link.mac[-4:], "big")
         self._names = tuple((int(Code.HOME_NETWORK_ID), encode_name(n)) for n in self._home.identified)
 
-    async def information_request(
-        self, *, max_delay: float = _MAX_DELAY, deadline: float = 60.0
-    ) -> Information:
+    async def information_request(self, *, max_delay: float = _MAX_DELAY, deadline: float = 60.0) -> Information:
         """Ask for everything but addresses, after a random delay of up to ``max_delay`` seconds.
 
         Source: RFC 8415 section 18.2.6.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import dns.asyncbackend
 import dns.asyncquery
@@ -20,6 +19,10 @@ import dns.rdtypes.IN.AAAA
 import dns.rdtypes.IN.SRV
 
 from testbed.errors import TestbedError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Sequence
 
 _TRIES = 3  # RFC 1035 section 7.2 leaves number and interval to the resolver
 _FIRST_TIMEOUT = 1.0
@@ -72,9 +75,7 @@ async def by_name(name: str, servers: Sequence[IPv6Address]) -> list[HomeAgent]:
     return [HomeAgent(name, address) for address in addresses]
 
 
-def ordered(
-    records: Iterable[dns.rdtypes.IN.SRV.SRV], rng: random.Random
-) -> list[dns.rdtypes.IN.SRV.SRV]:
+def ordered(records: Iterable[dns.rdtypes.IN.SRV.SRV], rng: random.Random) -> list[dns.rdtypes.IN.SRV.SRV]:
     """Order SRV records: by priority, among equals by chance in proportion to their weights (RFC 2782)."""
     chosen: list[dns.rdtypes.IN.SRV.SRV] = []
     by_priority = sorted(records, key=lambda record: (record.priority, record.weight))
@@ -92,9 +93,7 @@ def ordered(
     return chosen
 
 
-async def _ask(
-    name: str, kind: dns.rdatatype.RdataType, servers: Sequence[IPv6Address]
-) -> dns.message.Message:
+async def _ask(name: str, kind: dns.rdatatype.RdataType, servers: Sequence[IPv6Address]) -> dns.message.Message:
     if not servers:
         raise DiscoveryError("no DNS server is known", hint="neither the router nor DHCPv6 announced one")
     query = dns.message.make_query(name, kind, use_edns=True)
@@ -112,9 +111,7 @@ async def _ask(
             tried.append(f"{server}: {dns.rcode.to_text(answer.rcode())}")
         timeout *= 2
         await asyncio.sleep(0)
-    raise DiscoveryError(
-        f"no DNS server answered for {name} {dns.rdatatype.to_text(kind)}", evidence=tuple(tried)
-    )
+    raise DiscoveryError(f"no DNS server answered for {name} {dns.rdatatype.to_text(kind)}", evidence=tuple(tried))
 
 
 def _records(answer: dns.message.Message, name: str) -> Iterable[object]:

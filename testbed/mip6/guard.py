@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from typing import TYPE_CHECKING
 
 from testbed.process import run
+
+if TYPE_CHECKING:
+    from ipaddress import IPv6Address
 
 _SET = ("ip6", "mip6_guard", "bound")
 

@@ -68,7 +68,5 @@ class Interface:
         for address, usable in addresses.items():
             if usable and address.is_link_local:
                 return address
-        seen = tuple(
-            f"{a} {'usable' if usable else 'tentative or duplicate'}" for a, usable in addresses.items()
-        )
+        seen = tuple(f"{a} {'usable' if usable else 'tentative or duplicate'}" for a, usable in addresses.items())
         raise NotReadyError("no usable link-local address", where=self.name, evidence=seen)

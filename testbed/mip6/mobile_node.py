@@ -140,7 +140,6 @@ class MobileNode:
     async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
         """Tell the binding as this end sees it."""
         state, now = self._state, time.monotonic()
-        bound = isinstance(state, registration.Registered)
         return {
             "nai": self._configuration.nai,
             "state": type(state).__name__.lower(),
@@ -148,7 +147,7 @@ class MobileNode:
             "home_address": str(self._home.address) if self._home else None,
             "care_of_address": str(self._attachment.care_of) if self._attachment else None,
             "sequence": state.exchange.sequence,
-            "remaining": round(state.expires - now, 1) if bound else None,
+            "remaining": round(state.expires - now, 1) if isinstance(state, registration.Registered) else None,
         }
 
     async def _discover(self, attachment: Attachment) -> list[discovery.HomeAgent]:
@@ -286,7 +285,10 @@ class MobileNode:
 
     def _send(self, action: SendUpdate) -> None:
         update = wire.BindingUpdate(
-            action.sequence, action.flags, action.lifetime_units, (wire.AlternateCareOfAddress(action.care_of),)
+            action.sequence,
+            action.flags,
+            action.lifetime_units,
+            (wire.AlternateCareOfAddress(action.care_of),),
         )
         note(
             "binding update",

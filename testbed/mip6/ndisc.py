@@ -261,9 +261,7 @@ def _decode_neighbor_advertisement(
     if solicited and destination.is_multicast:
         raise WireError("an advertisement to a multicast address with the S flag", offset=4)
     override = bool(flags & _OVERRIDE)
-    return NeighborAdvertisement(
-        _target(octets), bool(flags & _ROUTER), solicited, override, _mac(options, _TLLA)
-    )
+    return NeighborAdvertisement(_target(octets), bool(flags & _ROUTER), solicited, override, _mac(options, _TLLA))
 
 
 def _encode_router_advertisement(message: RouterAdvertisement) -> bytes:
@@ -288,9 +286,7 @@ def _encode_router_advertisement(message: RouterAdvertisement) -> bytes:
 
 
 def _encode_prefix(prefix: PrefixInformation) -> bytes:
-    flags = (
-        _ON_LINK * prefix.on_link | _AUTONOMOUS * prefix.autonomous | _ROUTER_ADDRESS * prefix.router_address
-    )
+    flags = _ON_LINK * prefix.on_link | _AUTONOMOUS * prefix.autonomous | _ROUTER_ADDRESS * prefix.router_address
     return _PIO.pack(prefix.length, flags, prefix.valid, prefix.preferred, prefix.address.packed)
 
 

@@ -155,9 +155,7 @@ class RouterSolicitor:
             if self._on_advertisement is not None:
                 self._on_advertisement(heard)
 
-    def _decode(
-        self, octets: bytes, ancillary: list[tuple[int, int, bytes]], source: IPv6Address
-    ) -> HeardRouter:
+    def _decode(self, octets: bytes, ancillary: list[tuple[int, int, bytes]], source: IPv6Address) -> HeardRouter:
         facts = {kind: data for level, kind, data in ancillary if level == socket.IPPROTO_IPV6}
         (hop_limit,) = struct.unpack("@i", facts[socket.IPV6_HOPLIMIT])
         destination, index = struct.unpack("@16sI", facts[socket.IPV6_PKTINFO])
@@ -280,9 +278,7 @@ class HomeLink:
     def _multicast(self, message: ndisc.Message, source: IPv6Address, group: IPv6Address) -> None:
         self._send(message, source, group, ndisc.multicast_mac(group))
 
-    def _send(
-        self, message: ndisc.Message, source: IPv6Address, destination: IPv6Address, mac: bytes
-    ) -> None:
+    def _send(self, message: ndisc.Message, source: IPv6Address, destination: IPv6Address, mac: bytes) -> None:
         packet = ndisc.encode_packet(message, source, destination)
         self._socket.sendto(packet, (self._interface.name, _ETH_P_IPV6, 0, 0, mac))
 
@@ -326,9 +322,7 @@ def _open(family: int, kind: int, protocol: int, interface: str) -> socket.socke
 def _attach_filter(target: socket.socket, program: tuple[tuple[int, int, int, int], ...]) -> None:
     octets = b"".join(struct.pack("@HBBI", *instruction) for instruction in program)
     code = ctypes.create_string_buffer(octets)
-    target.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code))
-    )
+    target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
 
 
 def _drain(receive: Callable[[], _T]) -> Iterator[_T]:

@@ -306,9 +306,7 @@ def _register(state: State, binding: Binding, held_until: float | None, timing: 
     return Step(Registering(exchange, binding, held_until), (*actions, *updates))
 
 
-def _deregister(
-    state: Registering | Registered | Deregistering, binding: Binding, timing: Timing, now: float
-) -> Step:
+def _deregister(state: Registering | Registered | Deregistering, binding: Binding, timing: Timing, now: float) -> Step:
     if isinstance(state, Registering):  # its last update may have been accepted all the same
         granted = state.exchange.sent[-1] + state.binding.lifetime_units * LIFETIME_UNIT
         expires = granted if state.held_until is None else max(granted, state.held_until)
@@ -318,17 +316,13 @@ def _deregister(
     return Step(Deregistering(exchange, binding, expires), updates)
 
 
-def _transmit_again(
-    state: Registering | Deregistering, exchange: Exchange, timing: Timing, now: float
-) -> Step:
+def _transmit_again(state: Registering | Deregistering, exchange: Exchange, timing: Timing, now: float) -> Step:
     units = state.binding.lifetime_units if isinstance(state, Registering) else 0
     exchange, updates = exchange.transmit(state.binding, units, timing, now)
     return Step(replace(state, exchange=exchange), updates)
 
 
-def _transmit_at_once(
-    state: Registering | Deregistering, exchange: Exchange, timing: Timing, now: float
-) -> Step:
+def _transmit_at_once(state: Registering | Deregistering, exchange: Exchange, timing: Timing, now: float) -> Step:
     return _transmit_again(state, replace(exchange, retries=exchange.retries + 1), timing, now)
 
 
@@ -360,18 +354,12 @@ def _resynchronise(state: State, last: int, timing: Timing, now: float) -> Step:
     if isinstance(state, Idle | Failed) or newer(state.exchange.sequence, last):
         return Step(state, (Ignore("our sequence number is newer", "RFC 6275 section 11.7.3"),))
     exchange = replace(state.exchange, sequence=last)
-    if (
-        isinstance(state, Registered)
-        or exchange.outstanding is None
-        or exchange.retries >= timing.immediate_retries
-    ):
+    if isinstance(state, Registered) or exchange.outstanding is None or exchange.retries >= timing.immediate_retries:
         return Step(replace(state, exchange=exchange))
     return _transmit_at_once(state, exchange, timing, now)
 
 
-def _registration_answered(
-    state: Registering, answer: BindingAcknowledgement, timing: Timing, now: float
-) -> Step:
+def _registration_answered(state: Registering, answer: BindingAcknowledgement, timing: Timing, now: float) -> Step:
     if not answer.accepted:
         return _fail(state, _REMEDIES.get(answer.status, Remedy.STOP), answer.status)
     exchange, binding = state.exchange, state.binding

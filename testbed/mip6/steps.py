@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BootstrapError, TestbedError
 from testbed.mip6.journal import note
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 
 class Name(StrEnum):
@@ -63,6 +65,11 @@ class Steps:
             raise BootstrapError(str(error), step=name, hint=error.hint, evidence=error.evidence) from error
         seconds = time.monotonic() - began
         self.waiting += step.waiting
-        told = {"step": name, "text": step.text, "seconds": round(seconds, 6), "waiting": round(step.waiting, 6)}
+        told = {
+            "step": name,
+            "text": step.text,
+            "seconds": round(seconds, 6),
+            "waiting": round(step.waiting, 6),
+        }
         note("step", **told, **step.facts)
         self._send({**told, "facts": {key: str(value) for key, value in step.facts.items()}})

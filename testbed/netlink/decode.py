@@ -98,9 +98,7 @@ def _decode_address(body: bytes) -> Iterator[Address]:
     if family != socket.AF_INET6:
         return
     attributes = split_attributes(body, IFADDRMSG.size)
-    own = attributes.get(
-        Ifa.LOCAL, attributes.get(Ifa.ADDRESS, b"")
-    )  # ADDRESS is the peer's where LOCAL exists
+    own = attributes.get(Ifa.LOCAL, attributes.get(Ifa.ADDRESS, b""))  # ADDRESS is the peer's where LOCAL exists
     preferred, valid = _LIFETIMES.unpack_from(attributes.get(Ifa.CACHEINFO, b"\xff" * _LIFETIMES.size))
     all_flags = get_u32(attributes, Ifa.FLAGS) if Ifa.FLAGS in attributes else flags
     yield Address(device, IPv6Interface((own, length)), AddressFlag(all_flags), valid, preferred)

@@ -39,9 +39,7 @@ def in_namespace(namespace: Namespace) -> Iterator[None]:
         NetlinkError: no such process, or no right to enter (CAP_SYS_ADMIN).
     """
     name = f"process {namespace}" if isinstance(namespace, int) else f"descriptor {namespace.fileno()}"
-    path = (
-        f"/proc/{namespace}/ns/net" if isinstance(namespace, int) else f"/proc/self/fd/{namespace.fileno()}"
-    )
+    path = f"/proc/{namespace}/ns/net" if isinstance(namespace, int) else f"/proc/self/fd/{namespace.fileno()}"
     with _opened("/proc/thread-self/ns/net", "the calling thread") as own, _opened(path, name) as target:
         _setns(target, name)
         try:

@@ -183,16 +183,12 @@ def address_add(
     lifetimes = struct.pack("=IIII", preferred, valid, 0, 0)
     body = _address_body(device, interface) + attribute(Ifa.CACHEINFO, lifetimes) + u32(Ifa.FLAGS, flags)
     mode = _NEW_OR_CHANGED if replace else _NEW
-    return Request(
-        Rtm.NEWADDR, mode, body, f"{'replace' if replace else 'add'} address {interface} on {{}}", device
-    )
+    return Request(Rtm.NEWADDR, mode, body, f"{'replace' if replace else 'add'} address {interface} on {{}}", device)
 
 
 def address_del(device: int, interface: IPv6Interface) -> Request:
     """Take an address from a link; EADDRNOTAVAIL if it is not there."""
-    return Request(
-        Rtm.DELADDR, 0, _address_body(device, interface), f"delete address {interface} on {{}}", device
-    )
+    return Request(Rtm.DELADDR, 0, _address_body(device, interface), f"delete address {interface} on {{}}", device)
 
 
 def route_add(route: Route) -> Request:

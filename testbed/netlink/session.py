@@ -161,9 +161,7 @@ class Netlink:
                 return tuple(found)
         raise self._error(words, Acknowledgement(errors.EAGAIN, "it changed during every attempt"))
 
-    def _query(
-        self, kind: Rtm, flags: int, body: bytes, record: type[_R], words: str
-    ) -> tuple[list[_R], bool]:
+    def _query(self, kind: Rtm, flags: int, body: bytes, record: type[_R], words: str) -> tuple[list[_R], bool]:
         """Return what the kernel answers, and whether nothing changed meanwhile."""
         self._sequence += 1
         found: list[_R] = []

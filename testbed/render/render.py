@@ -6,15 +6,18 @@ Folder ``templates/<daemon>/`` holds what that daemon reads. A node sees its fil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from testbed.topology.model import Configured, Discovery, DnsAaaa, DnsSrv, MobileNode, NetworkKind, Service
-from testbed.topology.plan import Host, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testbed.topology.plan import Host, Plan
 
 ETC = "/run/lab/etc"
 FREERADIUS_USER = "freerad"

@@ -7,6 +7,7 @@ network to another by giving its port another bridge.
 from __future__ import annotations
 
 from ipaddress import IPv6Interface
+from typing import TYPE_CHECKING
 
 from testbed.netlink import (
     AddressFlag,
@@ -24,7 +25,9 @@ from testbed.netlink import (
 )
 from testbed.runtime.base import FABRIC, Room
 from testbed.topology.model import Service
-from testbed.topology.plan import Host, Leg, Plan, Timing
+
+if TYPE_CHECKING:
+    from testbed.topology.plan import Host, Leg, Plan, Timing
 
 _LOOPBACK = 1  # the kernel's interface index of lo in every namespace
 _FORWARD_EAPOL = 8  # IEEE 802.1D reserves 01:80:c2:00:00:03 and a bridge keeps it unless told to forward
@@ -46,11 +49,7 @@ def wire(plan: Plan, rooms: dict[str, Room]) -> None:
         netlink.apply(
             *(link_add_bridge(w.name, w.index, group_fwd_mask=_FORWARD_EAPOL) for w in bridges),
             *(link_set(w.index, up=True) for w in bridges),
-            *(
-                _veth(leg, plan, rooms[host.name].init.pid)
-                for host in plan.hosts.values()
-                for leg in host.legs
-            ),
+            *(_veth(leg, plan, rooms[host.name].init.pid) for host in plan.hosts.values() for leg in host.legs),
         )
     for host in plan.hosts.values():
         configure(host, rooms[host.name], plan.timing)

@@ -11,10 +11,9 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mininet.link import Intf, Link
 from mininet.net import Mininet
@@ -22,8 +21,12 @@ from mininet.node import Node
 
 from testbed.errors import LabError, NotReadyError
 from testbed.runtime.base import FABRIC, Inhabitant, Room, mark
-from testbed.topology.plan import Plan
 from testbed.wait import Unmet, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testbed.topology.plan import Plan
 
 _START_DEADLINE = 10.0
 
@@ -58,7 +61,16 @@ class LabNode(Node):  # type: ignore[misc]  # Mininet has no types
             script = str(files("testbed.runtime") / "node.sh")
             self.starter = subprocess.Popen(
                 [
-                    *("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"),
+                    *(
+                        "unshare",
+                        "--net",
+                        "--mount",
+                        "--pid",
+                        "--uts",
+                        "--fork",
+                        "--kill-child",
+                        "--mount-proc",
+                    ),
                     *("/bin/sh", script, self.name, str(self.folder)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -89,7 +101,9 @@ class LabNode(Node):  # type: ignore[misc]  # Mininet has no types
                 return
             if starter.poll() is not None:
                 raise NotReadyError(
-                    "its init ended", where=self.name, evidence=tuple(said.decode(errors="replace").splitlines())
+                    "its init ended",
+                    where=self.name,
+                    evidence=tuple(said.decode(errors="replace").splitlines()),
                 )
             raise Unmet(said.decode(errors="replace"))
 
@@ -138,7 +152,17 @@ class LabNode(Node):  # type: ignore[misc]  # Mininet has no types
         entered = self._entered()
         master, slave = pty.openpty()
         prompt = chr(127)
-        command = ["setsid", "-c", "env", f"PS1={prompt}", "bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
+        command = [
+            "setsid",
+            "-c",
+            "env",
+            f"PS1={prompt}",
+            "bash",
+            "--norc",
+            "--noediting",
+            "-is",
+            f"mininet:{self.name}",
+        ]
         self.master, self.slave = master, slave
         self.shell = self._popen([*entered, *command], stdin=slave, stdout=slave, stderr=slave, close_fds=False)
         self._listen()

@@ -85,9 +85,7 @@ class _Walk:
         """Return the text, number, truth value or nothing that a scalar says."""
         bad = next((character for character in node.text if not printable(character)), None)
         if bad is not None:
-            what = (
-                "a line break" if bad == "\n" else f"the character U+{ord(bad):04X}, which cannot be printed"
-            )
+            what = "a line break" if bad == "\n" else f"the character U+{ord(bad):04X}, which cannot be printed"
             raise ScalarError(f"this text contains {what}", "every text of a topology is one printable line")
         if node.plain:
             return plain(node.text)

@@ -16,9 +16,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$", ma
 #: a domain name in lower case, at least two labels (RFC 1035 section 2.3.1)
 Domain = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$", max_length=120
-    ),
+    StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$", max_length=120),
 ]
 #: a network access identifier with a realm (RFC 4282 section 2.1), as far as every daemon here accepts it
 Nai = Annotated[
@@ -105,14 +103,10 @@ class Network(Part):
 class Node(Part):
     """A router, server or host that stays where it is."""
 
-    networks: tuple[Name, ...] = Field(
-        min_length=1, max_length=64, description="a list of the networks that it is on"
-    )
+    networks: tuple[Name, ...] = Field(min_length=1, max_length=64, description="a list of the networks that it is on")
     operator: Name | None = Field(default=None, description="default: the operator of its first network")
     services: tuple[Service, ...] = ()
-    after: tuple[Name, ...] = Field(
-        default=(), description="nodes whose daemons must be ready before this one's start"
-    )
+    after: tuple[Name, ...] = Field(default=(), description="nodes whose daemons must be ready before this one's start")
 
 
 class EapMschapv2(Part):
@@ -123,9 +117,7 @@ class EapMschapv2(Part):
         default=None,
         description="a file beside the topology that holds the password; one is planned if none is given",
     )
-    mistyped: bool = Field(
-        default=False, description="the mobile node holds another password than the authorizer"
-    )
+    mistyped: bool = Field(default=False, description="the mobile node holds another password than the authorizer")
 
 
 class DnsSrv(Part):
@@ -139,9 +131,7 @@ class DnsAaaa(Part):
     """Home agent discovery by host name (RFC 5026 section 5.1.1)."""
 
     discovery: Literal["dns-aaaa"] = Field(description="dns-srv, dns-aaaa or configured")
-    name: Domain = Field(
-        description="a home agent's node and its operator's domain, such as ha1.carrier.example"
-    )
+    name: Domain = Field(description="a home agent's node and its operator's domain, such as ha1.carrier.example")
 
 
 class Configured(Part):

@@ -96,18 +96,14 @@ class _Composer:
         next(self._events)
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise StopReadingError(
-                _mark(after), "a second document starts here", "keep one topology per file"
-            )
+            raise StopReadingError(_mark(after), "a second document starts here", "keep one topology per file")
         return root
 
     def _node(self, event: Any, depth: int) -> YamlNode:
         """Return the node that starts with an event."""
         if depth > DEPTH:
             message = f"this is nested more than {DEPTH} levels deep"
-            raise StopReadingError(
-                _mark(event), message, "a topology needs five; a bracket may be left open above"
-            )
+            raise StopReadingError(_mark(event), message, "a topology needs five; a bracket may be left open above")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if event.anchor is not None:
@@ -134,9 +130,7 @@ class _Composer:
         if isinstance(event, yaml.ScalarEvent):
             return Scalar(mark, tag, event.value, event.style in {None, ""} and tag is None)
         if isinstance(event, yaml.SequenceStartEvent):
-            return Sequence(
-                mark, tag, [self._node(item, depth + 1) for item in self._until(yaml.SequenceEndEvent)]
-            )
+            return Sequence(mark, tag, [self._node(item, depth + 1) for item in self._until(yaml.SequenceEndEvent)])
         pairs = []
         for key in self._until(yaml.MappingEndEvent):
             node = self._node(key, depth + 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from testbed.topology.model import Topology
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testbed.topology.model import Topology
 
 
 def passwords_of(topology: Topology, folder: Path) -> dict[str, str]:

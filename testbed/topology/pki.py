@@ -97,9 +97,7 @@ class Authority:
         return int.from_bytes(self._derive(f"serial of {name}")[:15], "big")
 
 
-def _builder(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, serial: int
-) -> x509.CertificateBuilder:
+def _builder(name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, serial: int) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))

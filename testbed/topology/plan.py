@@ -147,9 +147,7 @@ class Plan:
     def home_link(self, host: Host) -> Wire:
         """Return the home link that a home agent serves."""
         return next(
-            self.wires[leg.network]
-            for leg in host.legs
-            if self.wires[leg.network].network.kind is NetworkKind.HOME
+            self.wires[leg.network] for leg in host.legs if self.wires[leg.network].network.kind is NetworkKind.HOME
         )
 
     def home_agent_address(self, host: Host) -> IPv6Address:
@@ -242,17 +240,13 @@ def _hosts(topology: Topology, wires: dict[str, Wire], indexes: count[int]) -> d
     return hosts
 
 
-def _leg(
-    node: str, number: int, name: str, network: str, address: IPv6Interface | None, indexes: count[int]
-) -> Leg:
+def _leg(node: str, number: int, name: str, network: str, address: IPv6Interface | None, indexes: count[int]) -> Leg:
     index = next(indexes)
     mac = f"02:00:00:00:{index >> 8 & 255:02x}:{index & 255:02x}"
     return Leg(name, index, mac, network, address, f"{node}.{number}", next(indexes))
 
 
-def _routes(
-    name: str, nodes: dict[str, Node], legs: dict[str, list[Leg]], wires: dict[str, Wire]
-) -> tuple[Route, ...]:
+def _routes(name: str, nodes: dict[str, Node], legs: dict[str, list[Leg]], wires: dict[str, Wire]) -> tuple[Route, ...]:
     """Find the next hops over the fewest routers.
 
     A host, and a router with one way out, gets a default route and a route for each network that lies elsewhere; a
@@ -264,10 +258,7 @@ def _routes(
     reached = {leg.network for leg in legs[name]}
     near = sorted(reached)
     waiting = deque(
-        (router, leg.address.ip)
-        for router in routers
-        for leg in legs[router]
-        if leg.network in near and leg.address
+        (router, leg.address.ip) for router in routers for leg in legs[router] if leg.network in near and leg.address
     )
     while waiting:
         router, via = waiting.popleft()
@@ -276,9 +267,7 @@ def _routes(
                 continue
             reached.add(leg.network)
             hops[leg.network] = via
-            waiting.extend(
-                (other, via) for other in routers if any(o.network == leg.network for o in legs[other])
-            )
+            waiting.extend((other, via) for other in routers if any(o.network == leg.network for o in legs[other]))
     ways = Counter(hops.values())
     default = ways.most_common(1)[0][0] if len(ways) == 1 or (hops and name not in every_router) else None
     special = tuple(Route(wires[network].prefix, via) for network, via in hops.items() if via != default)

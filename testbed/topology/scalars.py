@@ -22,9 +22,7 @@ _YAML_1_2 = {  # YAML 1.2.2 section 10.3.2
     "null": re.compile(r"null|Null|NULL|~|"),
     "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
     "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
-    "float": re.compile(
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-    ),
+    "float": re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
 }
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 _MEANINGS = {"int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
@@ -49,9 +47,7 @@ def plain(text: str) -> Any:
     other = _YAML_1_1.resolve(yaml.ScalarNode, text, (True, False)).removeprefix(TAG_PREFIX)
     if kind == "int" and _LEADING_ZERO.fullmatch(text):
         hint = f'put it in quotes if it is text: "{text}"; leave the 0 out if it is a number'
-        raise ScalarError(
-            f"some readers of YAML take {show(text)} for an octal number because it starts with 0", hint
-        )
+        raise ScalarError(f"some readers of YAML take {show(text)} for an octal number because it starts with 0", hint)
     if other in {kind, "value", "merge"}:
         return _convert(text, kind)
     if "bool" in {kind, other}:

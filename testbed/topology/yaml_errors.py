@@ -53,9 +53,7 @@ _KNOWN = (
         "start the list on the next line",
     ),
     _Known(("start any token",), False, "no text can start with this character", "put the text in quotes"),
-    _Known(
-        ("undefined tag handle",), False, "this tag is not declared", "remove it; a topology needs no tags"
-    ),
+    _Known(("undefined tag handle",), False, "this tag is not declared", "remove it; a topology needs no tags"),
     _Known(
         ("unknown escape character",),
         False,

@@ -127,8 +127,7 @@ def octets(content: bytes) -> Callable[[Path], None]:
         ),
         pytest.param(
             octets(b""),
-            "third-part.yaml: the file is empty\n"
-            "    hint: topologies/third-party.yaml is a complete example\n",
+            "third-part.yaml: the file is empty\n    hint: topologies/third-party.yaml is a complete example\n",
             id="no octets",
         ),
     ],

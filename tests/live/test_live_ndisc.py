@@ -56,9 +56,7 @@ class Tap:
             self.socket.bind((end.interface, 0x86DD))
         self.socket.setblocking(False)
 
-    async def message(
-        self, kind: type[ndisc.Message]
-    ) -> tuple[bytes, IPv6Address, IPv6Address, ndisc.Message]:
+    async def message(self, kind: type[ndisc.Message]) -> tuple[bytes, IPv6Address, IPv6Address, ndisc.Message]:
         """Give the next message of a kind: Ethernet destination, source, destination, message."""
         while True:
             frame = await asyncio.get_running_loop().sock_recv(self.socket, 2048)
@@ -332,9 +330,7 @@ def test_a_link_that_went_down_comes_back(wire: Link) -> None:
             while not answered.done():
                 tap.probe(HOME, wire.there.mac)
                 await asyncio.wait((answered,), timeout=0.05)
-            assert answered.result()[3] == ndisc.NeighborAdvertisement(
-                HOME, override=True, target_mac=wire.here.mac
-            )
+            assert answered.result()[3] == ndisc.NeighborAdvertisement(HOME, override=True, target_mac=wire.here.mac)
 
     with tap.socket:
         wire.here.run(main)

@@ -179,9 +179,7 @@ async def expect(watcher: Watcher, wanted: Callable[[Event], bool]) -> Event:
     raise AssertionError("the watcher has no end")
 
 
-def address_event(
-    interface: str, flags: AddressFlag, kind: type[Present | Gone] = Present
-) -> Callable[[Event], bool]:
+def address_event(interface: str, flags: AddressFlag, kind: type[Present | Gone] = Present) -> Callable[[Event], bool]:
     """Match an event of an address that has these of the flags of DAD."""
     mask = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 
@@ -247,9 +245,7 @@ def test_an_open_file_is_a_namespace_too(holders: Holders) -> None:
 def test_a_namespace_of_nobody_is_named() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
-    with pytest.raises(
-        NetlinkError, match=f"network namespace of process {process.pid}: No such file"
-    ) as caught:
+    with pytest.raises(NetlinkError, match=f"network namespace of process {process.pid}: No such file") as caught:
         Netlink(process.pid)
     assert caught.value.errno == errno.ENOENT
 
@@ -351,11 +347,7 @@ def test_a_port_moves_to_another_bridge_and_out(holders: Holders) -> None:
             async with asyncio.timeout(DEADLINE):
                 async for event in watcher:
                     seen.append(event)
-                    if (
-                        isinstance(event, Present)
-                        and isinstance(event.subject, Link)
-                        and event.subject.name == "lo"
-                    ):
+                    if isinstance(event, Present) and isinstance(event.subject, Link) and event.subject.name == "lo":
                         break
         return seen
 
@@ -541,9 +533,7 @@ def test_five_hundred_links_in_one_batch(holders: Holders) -> None:
         netlink.apply(
             link_add_bridge("home", BRIDGE),
             *(
-                link_add_veth(
-                    wire(at), VethEnd(f"eth{at}", ETH + at, eth(at).mac), master=BRIDGE if at < 250 else 0
-                )
+                link_add_veth(wire(at), VethEnd(f"eth{at}", ETH + at, eth(at).mac), master=BRIDGE if at < 250 else 0)
                 for at in range(500)
             ),
         )
@@ -606,9 +596,7 @@ def test_a_second_proxy_is_no_error_but_a_second_neighbour(node: Netlink) -> Non
 
 
 def test_a_link_that_is_gone_is_named_by_its_index(node: Netlink) -> None:
-    with pytest.raises(
-        NetlinkError, match=r"delete address 2001:db8::1/64 on index 77 of mn: No such device"
-    ):
+    with pytest.raises(NetlinkError, match=r"delete address 2001:db8::1/64 on index 77 of mn: No such device"):
         node.apply(address_del(77, ADDRESS))
 
 

@@ -135,9 +135,7 @@ def until(condition: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _holder() -> Iterator[int]:
-    process = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "echo && exec sleep infinity"], stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo && exec sleep infinity"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         ready, _, _ = select.select([process.stdout], [], [], DEADLINE)

@@ -277,9 +277,7 @@ def test_new_binding_is_probed_then_intercepted_then_acknowledged_6275_10_3_1() 
 def test_with_l_the_link_local_address_is_probed_and_defended_too_6275_10_3_1() -> None:
     step = receive(None, replace(GOOD, update=update(flags=A | H | L)), POLICY, NOW)
     assert step.actions == (ProbeHomeAddress(HOME, also_link_local=True),)
-    assert dad_done(step.entry, True, POLICY, NOW).actions[0] == Intercept(
-        HOME, CARE_OF, also_link_local=True
-    )
+    assert dad_done(step.entry, True, POLICY, NOW).actions[0] == Intercept(HOME, CARE_OF, also_link_local=True)
 
 
 def test_a_deleted_binding_needs_its_address_probed_again_6275_10_3_1() -> None:
@@ -328,9 +326,7 @@ def test_the_result_of_a_stopped_probe_means_nothing(entry: Entry | None, unique
     ],
     ids=lambda value: f"6275-10.3.1-{value}" if isinstance(value, int) else "",
 )
-def test_a_refusal_ends_a_pending_binding_and_keeps_another(
-    status: int, request_: Request, policy: Policy
-) -> None:
+def test_a_refusal_ends_a_pending_binding_and_keeps_another(status: int, request_: Request, policy: Policy) -> None:
     step = receive(PENDING, request_, policy, NOW)
     assert step.entry is None
     assert step.actions == (StopProbe(HOME), acknowledged(step))
@@ -421,9 +417,7 @@ LIFETIMES = [  # granted units, status, advised units
 ]
 
 
-@pytest.mark.parametrize(
-    ("limits", "expected"), [case[1:] for case in LIFETIMES], ids=[case[0] for case in LIFETIMES]
-)
+@pytest.mark.parametrize(("limits", "expected"), [case[1:] for case in LIFETIMES], ids=[case[0] for case in LIFETIMES])
 def test_lifetimes(limits: Limits, expected: tuple[int, int, int | None]) -> None:
     prefix = replace(PREFIX, valid_until=NOW + limits.valid, preferred_until=NOW + limits.preferred)
     policy = Policy((prefix,), maximum_lifetime=limits.maximum, refresh_advice=limits.advice)
@@ -442,9 +436,7 @@ DELETIONS: list[tuple[str, Entry, tuple[Action, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("entry", "first"), [case[1:] for case in DELETIONS], ids=[case[0] for case in DELETIONS]
-)
+@pytest.mark.parametrize(("entry", "first"), [case[1:] for case in DELETIONS], ids=[case[0] for case in DELETIONS])
 @pytest.mark.parametrize("at_home", [False, True], ids=["away", "6275-11.5.5-at-home"])
 def test_deletion_is_remembered(entry: Entry, first: tuple[Action, ...], at_home: bool) -> None:
     request = delete()

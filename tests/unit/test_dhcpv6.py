@@ -52,17 +52,13 @@ HA = IPv6Address("2001:db8:b::1")
 
 uint32 = st.integers(0, 0xFFFFFFFF)
 addresses = st.ip_addresses(v=6)
-agents = addresses.filter(
-    lambda a: not (a.is_multicast or a.is_unspecified or a.is_loopback or a.is_link_local)
-)
+agents = addresses.filter(lambda a: not (a.is_multicast or a.is_unspecified or a.is_loopback or a.is_link_local))
 options = st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)), max_size=6).map(tuple)
 messages = st.builds(Message, st.sampled_from(MessageType), st.integers(0, 0xFFFFFF), options)
 statuses = st.builds(Status, st.integers(0, 0xFFFF), st.text(max_size=20))
 lifetimes = st.tuples(uint32, uint32).map(sorted)
 leased = st.builds(lambda a, t, s: LeasedAddress(a, t[0], t[1], s), addresses, lifetimes, statuses)
-associations = st.builds(
-    Association, uint32, uint32, uint32, st.lists(leased, max_size=3).map(tuple), statuses
-)
+associations = st.builds(Association, uint32, uint32, uint32, st.lists(leased, max_size=3).map(tuple), statuses)
 labels = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=20)
 names = st.lists(labels, min_size=1, max_size=3).map(".".join)
 networks = st.builds(
@@ -160,9 +156,7 @@ def test_a_reply_of_kea() -> None:
         addresses=(IPv6Address("2001:db8:e::1"),),
         fqdns=("ha.asp.example",),
     )
-    identified = HomeNetworkInfo(
-        HomeNetworkKind.IDENTIFIED, "home.example", (IPv6Network("2001:db8:b::/64"),), (HA,)
-    )
+    identified = HomeNetworkInfo(HomeNetworkKind.IDENTIFIED, "home.example", (IPv6Network("2001:db8:b::/64"),), (HA,))
     assert home_networks(message.options, ["HOME.example."]) == (visited, identified)
     assert home_networks(message.options) == (visited,)
     assert [encode_home_network(network) for network in (visited, identified)] == list(message.options[-2:])

@@ -27,9 +27,7 @@ CARE_OF = tuple(IPv6Address(f"2001:db8:c:{network}::7") for network in range(4))
 PREFIX = HomePrefix(IPv6Network("2001:db8:a::/64"))
 TIMING = Timing()
 DAD = 1.0  # RetransTimer x DupAddrDetectTransmits: RFC 4862 section 5.4
-LATEST = (
-    3.0  # longest delay of the channel; more than MAX_DELETE_BCE_TIMEOUT would defeat RFC 6275 section 10.3.2
-)
+LATEST = 3.0  # longest delay of the channel; more than MAX_DELETE_BCE_TIMEOUT would defeat RFC 6275 section 10.3.2
 
 
 @dataclass(frozen=True)
@@ -133,9 +131,7 @@ class World:
             match action:
                 case home_agent.Acknowledge():
                     self.send(
-                        BindingAcknowledgement(
-                            action.status, action.flags, action.sequence, action.lifetime_units
-                        )
+                        BindingAcknowledgement(action.status, action.flags, action.sequence, action.lifetime_units)
                     )
                 case home_agent.ProbeHomeAddress():
                     self.dad_ends = self.now + DAD
@@ -220,9 +216,7 @@ class World:
             self.move_node(mobile_node.error(self.state, 1 + number % 2, TIMING, self.now))
         elif wish == "prefixes":
             self.move_node(mobile_node.prefixes_known(self.state))
-        elif (
-            wish == "revoke"
-        ):  # an operator deletes the IKE SA: both ends see it, nothing gets through any more
+        elif wish == "revoke":  # an operator deletes the IKE SA: both ends see it, nothing gets through any more
             self.under_way.clear()
             self.agent_takes(home_agent.owner_gone(self.watch.entry))
             self.move_node(mobile_node.revoked(self.state))
@@ -251,9 +245,7 @@ WISHES = st.tuples(
 DELAYS = st.floats(0.001, LATEST)
 FATES = st.lists(DELAYS, max_size=3).map(lambda delays: Fate(tuple(delays)))
 POLICIES = st.builds(
-    lambda maximum, preferred: Policy(
-        (replace(PREFIX, preferred_until=preferred),), maximum_lifetime=maximum
-    ),
+    lambda maximum, preferred: Policy((replace(PREFIX, preferred_until=preferred),), maximum_lifetime=maximum),
     st.sampled_from([4, 40, 4000]),
     st.sampled_from([math.inf, 100.0]),
 )

@@ -144,9 +144,7 @@ def test_the_advertisement_of_radvd() -> None:
 def test_the_layout_of_a_proxy_advertisement() -> None:
     message = ndisc.NeighborAdvertisement(TARGET, override=True, target_mac=MAC)
     octets = ndisc.encode(message, ROUTER, ndisc.ALL_NODES)
-    assert octets[:2] + octets[4:] == bytes.fromhex(
-        "8800 20000000 20010db8000a00000000000000000002 0201020000000001"
-    )
+    assert octets[:2] + octets[4:] == bytes.fromhex("8800 20000000 20010db8000a00000000000000000002 0201020000000001")
 
 
 @pytest.mark.parametrize(

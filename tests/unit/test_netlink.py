@@ -92,9 +92,7 @@ def test_the_nested_bit_is_no_part_of_the_type() -> None:
 def test_messages_survive_a_round_trip(messages: list[tuple[int, int, bytes]]) -> None:
     padded = [(kind, sequence, body + bytes(-len(body) % 4)) for kind, sequence, body in messages]
     datagram = b"".join(encode_message(kind, 5, sequence, body) for kind, sequence, body in padded)
-    assert list(split_messages(datagram)) == [
-        Message(kind, 5, sequence, body) for kind, sequence, body in padded
-    ]
+    assert list(split_messages(datagram)) == [Message(kind, 5, sequence, body) for kind, sequence, body in padded]
 
 
 @pytest.mark.parametrize(
@@ -331,9 +329,7 @@ def test_an_address_survives_a_round_trip(address: Address) -> None:
 
 
 def test_deleting_a_route_does_not_ask_who_made_it() -> None:
-    route = Route(
-        device=3, type=RouteType.BLACKHOLE, source=HOME_ADDRESS, origin=RouteOrigin.ROUTER_ADVERTISEMENT
-    )
+    route = Route(device=3, type=RouteType.BLACKHOLE, source=HOME_ADDRESS, origin=RouteOrigin.ROUTER_ADVERTISEMENT)
     found = decoded(Rtm.DELROUTE, route_del(route).body)
     assert found == [Route(device=3, origin=RouteOrigin.UNSPECIFIED)]
 

@@ -129,18 +129,14 @@ def test_places_of_keys_and_values() -> None:
         pytest.param("roles: [msa]", "roles: [msa, asa]", id="asa"),
         pytest.param("{method: eap-mschapv2}", "{method: eap-mschapv2, mistyped: true}", id="mistyped"),
         pytest.param("services: [bind]", "services: [bind], after: [aaa1]", id="after"),
-        pytest.param(
-            "  aaa1:", "  ns2: {networks: [carrier], services: [bind]}\n  aaa1:", id="two name servers"
-        ),
+        pytest.param("  aaa1:", "  ns2: {networks: [carrier], services: [bind]}\n  aaa1:", id="two name servers"),
         pytest.param(
             "dns-srv, domain: carrier.example",
             "dns-aaaa, name: ha1.carrier.example",
             id="host name of a home agent",
         ),
         pytest.param("dns-srv, domain: carrier.example", "configured, node: ha1", id="configured home agent"),
-        pytest.param(
-            "title: Third-party", "title: Third-party \U0001f469\u200d\U0001f52c é", id="any script"
-        ),
+        pytest.param("title: Third-party", "title: Third-party \U0001f469\u200d\U0001f52c é", id="any script"),
         pytest.param("[visited, access1]", "&both [visited, access1]", id="anchor"),
     ],
 )
@@ -159,12 +155,8 @@ def test_aliases_stand_for_their_values(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_behind_aliases_is_told_where_it_stands(tmp_path: Path) -> None:
-    text = TEXT.replace("{kind: transit}", "&net {kind: transitt}").replace(
-        "{kind: transit, operator: corp}", "*net"
-    )
-    assert [
-        (problem.line, problem.message) for problem in outcome(tmp_path, text) if isinstance(problem, Problem)
-    ] == [
+    text = TEXT.replace("{kind: transit}", "&net {kind: transitt}").replace("{kind: transit, operator: corp}", "*net")
+    assert [(problem.line, problem.message) for problem in outcome(tmp_path, text) if isinstance(problem, Problem)] == [
         (12, "kind of network 'corp': unknown value 'transitt'"),
         (12, "kind of network 'internet': unknown value 'transitt'"),
     ]
@@ -180,9 +172,7 @@ def test_a_duplicate_key_does_not_hide_contradictions(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "content", [b"correct horse", b"correct horse\n", b"x" * 256, b"!#$%&'()*+,-./[]^_`{|}~ "]
-)
+@pytest.mark.parametrize("content", [b"correct horse", b"correct horse\n", b"x" * 256, b"!#$%&'()*+,-./[]^_`{|}~ "])
 def test_password_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "mn1").write_bytes(content)
@@ -214,9 +204,7 @@ def test_password_file_behind_a_link_out_of_the_folder(target: str, tmp_path: Pa
 
 def test_password_file_that_is_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "mn1")
-    assert problems(tmp_path, with_password("mn1")) == [
-        "password_file of mobile node 'mn1' is not a regular file"
-    ]
+    assert problems(tmp_path, with_password("mn1")) == ["password_file of mobile node 'mn1' is not a regular file"]
 
 
 def test_password_file_that_links_to_itself(tmp_path: Path) -> None:
@@ -244,9 +232,7 @@ def test_more_problems_than_anybody_reads(tmp_path: Path) -> None:
 
 
 def test_many_problems_of_shape(tmp_path: Path) -> None:
-    many = "".join(
-        f"  host{number}: {{services: [{'x' * (1 + number % 50)}, a, b]}}\n" for number in range(500)
-    )
+    many = "".join(f"  host{number}: {{services: [{'x' * (1 + number % 50)}, a, b]}}\n" for number in range(500))
     assert len(problems(tmp_path, TEXT.replace("nodes:\n", f"nodes:\n{many}", 1))) == LIMIT + 1
 
 
@@ -255,14 +241,10 @@ def test_all_nodes_wait_for_each_other(tmp_path: Path) -> None:
     after = ", ".join(names[:50])
     many = "".join(f"  {name}: {{networks: [internet], after: [{after}]}}\n" for name in names)
     found = problems(tmp_path, TEXT.replace("nodes:\n", f"nodes:\n{many}", 1))
-    assert all(
-        message.startswith(("nodes wait for each other", "a node waits for itself")) for message in found
-    )
+    assert all(message.startswith(("nodes wait for each other", "a node waits for itself")) for message in found)
 
 
-@pytest.mark.parametrize(
-    "repeated", ["[", "{", "- ", "? ", "a: [", "[a, ", "&a [", "'", '"', "!", "|\n ", "#\n", ": "]
-)
+@pytest.mark.parametrize("repeated", ["[", "{", "- ", "? ", "a: [", "[a, ", "&a [", "'", '"', "!", "|\n ", "#\n", ": "])
 def test_a_quarter_of_a_megabyte_of_one_thing(repeated: str, tmp_path: Path) -> None:
     assert not isinstance(outcome(tmp_path, repeated * (250_000 // len(repeated))), Topology)
 
@@ -295,13 +277,9 @@ leaves = (
     | st.text(max_size=20)
     | st.dates()
     | st.binary(max_size=8)
-    | st.sampled_from(
-        ["access", "7.3", "yes", "on", "~", "<<", "=", "[key]", "2001:db8::/64", "mn1@corp.example"]
-    )
+    | st.sampled_from(["access", "7.3", "yes", "on", "~", "<<", "=", "[key]", "2001:db8::/64", "mn1@corp.example"])
 )
-keys = st.text(max_size=8) | st.sampled_from(
-    [*Topology.model_fields, "kind", "discovery", "[key]", "<<", "no"]
-)
+keys = st.text(max_size=8) | st.sampled_from([*Topology.model_fields, "kind", "discovery", "[key]", "<<", "no"])
 structures = st.recursive(
     leaves,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys | st.integers(), inner, max_size=4),
@@ -364,15 +342,11 @@ def test_third_party_with_other_characters(tmp_path: Path, seed: int, count: int
     text = list(TEXT)
     for _ in range(count):
         at = chance.randrange(len(text))
-        text[at : at + chance.randrange(3)] = chance.choice(
-            [*"{}[]:,-#&*!'\"\n \t", "", ": ", "- ", "\n  ", TEXT[at:]]
-        )
+        text[at : at + chance.randrange(3)] = chance.choice([*"{}[]:,-#&*!'\"\n \t", "", ": ", "- ", "\n  ", TEXT[at:]])
     outcome(tmp_path, "".join(text))
 
 
-@pytest.mark.parametrize(
-    "case", sorted((ROOT / "tests/golden/topologies").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("case", sorted((ROOT / "tests/golden/topologies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_without_libyaml(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def told() -> list[tuple[int, str]]:
         with pytest.raises(TopologyError) as caught:

@@ -44,25 +44,17 @@ option_kinds: list[st.SearchStrategy[wire.Option]] = [
 ]
 options = st.lists(st.one_of(option_kinds), max_size=8).map(tuple)
 binding_flags = u16.map(wire.BindingFlags)
-message_kinds: dict[
-    str, Callable[[st.SearchStrategy[tuple[wire.Option, ...]]], st.SearchStrategy[wire.Message]]
-] = {
+message_kinds: dict[str, Callable[[st.SearchStrategy[tuple[wire.Option, ...]]], st.SearchStrategy[wire.Message]]] = {
     "BindingRefreshRequest": lambda o: st.builds(wire.BindingRefreshRequest, o),
     "HomeTestInit": lambda o: st.builds(wire.HomeTestInit, eight, o),
     "CareOfTestInit": lambda o: st.builds(wire.CareOfTestInit, eight, o),
     "HomeTest": lambda o: st.builds(wire.HomeTest, u16, eight, eight, o),
     "CareOfTest": lambda o: st.builds(wire.CareOfTest, u16, eight, eight, o),
     "BindingUpdate": lambda o: st.builds(wire.BindingUpdate, u16, binding_flags, u16, o),
-    "BindingAcknowledgement": lambda o: st.builds(
-        wire.BindingAcknowledgement, u8, u8.map(wire.AckFlags), u16, u16, o
-    ),
+    "BindingAcknowledgement": lambda o: st.builds(wire.BindingAcknowledgement, u8, u8.map(wire.AckFlags), u16, u16, o),
     "BindingError": lambda o: st.builds(wire.BindingError, u8, addresses, o),
-    "HomeAgentSwitch": lambda o: st.builds(
-        wire.HomeAgentSwitch, st.lists(addresses, max_size=9).map(tuple), o
-    ),
-    "BindingRevocation": lambda o: st.builds(
-        wire.BindingRevocation, u8, u8, u16, u16.map(wire.RevocationFlags), o
-    ),
+    "HomeAgentSwitch": lambda o: st.builds(wire.HomeAgentSwitch, st.lists(addresses, max_size=9).map(tuple), o),
+    "BindingRevocation": lambda o: st.builds(wire.BindingRevocation, u8, u8, u16, u16.map(wire.RevocationFlags), o),
 }
 
 
@@ -134,10 +126,7 @@ LAYOUTS: list[tuple[wire.Message, str]] = [
     (wire.HomeAgentSwitch(), "3b00 0c00 0000 0000"),
     (
         wire.HomeAgentSwitch((AGENT, HOME), (wire.BindingRefreshAdvice(9),)),
-        (
-            "3b05 0c00 0000 0200 20010db8000a00000000000000000001 20010db8000a00000000000000001234"
-            "0202 0009 0102 0000"
-        ),
+        ("3b05 0c00 0000 0200 20010db8000a00000000000000000001 20010db8000a000000000000000012340202 0009 0102 0000"),
     ),
     (
         wire.BindingRevocation(1, 1, 0xBEEF, wire.RevocationFlags.G),
@@ -186,15 +175,11 @@ ALIGNED: list[tuple[wire.Option, int, int]] = [
 
 @pytest.mark.parametrize("ahead", range(8))
 @pytest.mark.parametrize(("option", "modulus", "remainder"), ALIGNED, ids=lambda value: type(value).__name__)
-def test_option_is_aligned_behind_any_offset(
-    option: wire.Option, modulus: int, remainder: int, ahead: int
-) -> None:
+def test_option_is_aligned_behind_any_offset(option: wire.Option, modulus: int, remainder: int, ahead: int) -> None:
     filler = wire.UnknownOption(200, b"\xee" * ahead)
     octets = encode(wire.BindingUpdate(1, UPDATE_FLAGS, 1, (filler, option)))
     end_of_filler = 12 + 2 + ahead
-    at = next(
-        n for n in range(end_of_filler, len(octets)) if octets[n] == option.code and n % modulus == remainder
-    )
+    at = next(n for n in range(end_of_filler, len(octets)) if octets[n] == option.code and n % modulus == remainder)
     padding = octets[end_of_filler:at]
     assert len(padding) < modulus
     assert padding in (b"", b"\0", bytes((1, len(padding) - 2 & 0xFF)) + bytes(max(len(padding) - 2, 0)))
@@ -335,9 +320,7 @@ def test_value_that_does_not_fit_is_a_wire_error(message: wire.Message) -> None:
         encode(message)
 
 
-@given(
-    octets=st.binary(max_size=200), source=addresses, destination=addresses, next_header=st.integers(1, 255)
-)
+@given(octets=st.binary(max_size=200), source=addresses, destination=addresses, next_header=st.integers(1, 255))
 def test_checksum_agrees_with_the_sum_of_words(
     octets: bytes, source: IPv6Address, destination: IPv6Address, next_header: int
 ) -> None:

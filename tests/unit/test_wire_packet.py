@@ -71,9 +71,7 @@ def test_packet_survives_the_wire(  # noqa: PLR0917 - hypothesis passes them by 
     )
     offset = 40 + 24 * ((home is not None) + (final is not None))
     packet = wire.walk(octets + trailer)
-    assert packet == wire.IPv6Packet(
-        source, destination, hop_limit, next_header, payload, offset, home, final
-    )
+    assert packet == wire.IPv6Packet(source, destination, hop_limit, next_header, payload, offset, home, final)
     assert packet.upper_source == (source if home is None else home)
     assert packet.upper_destination == (destination if final is None else final)
     assert octets[offset:] == payload
@@ -142,9 +140,7 @@ def test_packet_that_is_too_long_is_a_wire_error() -> None:
         _packet(59, bytes(65536))
 
 
-prefixes = st.builds(
-    wire.PrefixInformation, addresses, st.integers(0, 128), u8.map(wire.PrefixFlags), u32, u32
-)
+prefixes = st.builds(wire.PrefixInformation, addresses, st.integers(0, 128), u8.map(wire.PrefixFlags), u32, u32)
 icmp_messages: st.SearchStrategy[wire.IcmpMessage] = st.one_of(
     st.builds(wire.ParameterProblem, u8, u32, st.binary(max_size=200)),
     st.builds(wire.HomeAgentDiscoveryRequest, u16),

@@ -199,16 +199,12 @@ def corrected(timestamp: int, own: int) -> int:
 
 
 def _known(subtype: int, spi: int) -> bool:
-    return subtype == AuthenticationSubtype.MN_HA or (
-        subtype == AuthenticationSubtype.MN_AAA and spi == HMAC_SHA1_SPI
-    )
+    return subtype == AuthenticationSubtype.MN_HA or (subtype == AuthenticationSubtype.MN_AAA and spi == HMAC_SHA1_SPI)
 
 
 def _size(option: MobilityAuthentication) -> int:
     if not _known(option.subtype, option.spi):
-        raise WireError(
-            f"no algorithm is known for authentication subtype {option.subtype}, SPI {option.spi}"
-        )
+        raise WireError(f"no algorithm is known for authentication subtype {option.subtype}, SPI {option.spi}")
     return AUTHENTICATOR_SIZE if option.subtype == AuthenticationSubtype.MN_HA else _SHA1_SIZE
 
 

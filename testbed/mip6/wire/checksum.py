@@ -8,9 +8,7 @@ if TYPE_CHECKING:
 _ONES: Final = 0xFFFF  # the modulus of ones' complement arithmetic on 16-bit words
 
 
-def checksum(
-    source: IPv6Address, destination: IPv6Address, next_header: int, octets: bytes | bytearray
-) -> int:
+def checksum(source: IPv6Address, destination: IPv6Address, next_header: int, octets: bytes | bytearray) -> int:
     """Ones' complement checksum over an IPv6 pseudo header and ``octets``, as its field has to hold it.
 
     With the checksum field zero in ``octets`` this is the value to send; over a message as received it is

@@ -139,9 +139,7 @@ def _read_prefixes(octets: bytes) -> Iterator[PrefixInformation]:
             raise WireError(f"neighbour discovery option {octets[at]} is cut off", offset=at)
         if octets[at] == _PREFIX_INFORMATION:
             if stop - at != _PREFIX.size:
-                raise WireError(
-                    f"Prefix Information of {stop - at} octets, not {_PREFIX.size}", offset=at + 1
-                )
+                raise WireError(f"Prefix Information of {stop - at} octets, not {_PREFIX.size}", offset=at + 1)
             _, _, length, flags, valid, preferred, prefix = _PREFIX.unpack_from(octets, at)
             if length > _LONGEST_PREFIX:
                 raise WireError(f"prefix length is {length}", offset=at + 2)
@@ -200,9 +198,7 @@ def encode_icmp(message: IcmpMessage, source: IPv6Address, destination: IPv6Addr
     return bytes(octets)
 
 
-def decode_icmp(
-    octets: bytes, source: IPv6Address, destination: IPv6Address, *, verify: bool = True
-) -> IcmpMessage:
+def decode_icmp(octets: bytes, source: IPv6Address, destination: IPv6Address, *, verify: bool = True) -> IcmpMessage:
     """Read an ICMPv6 message that fills ``octets``; addresses and ``verify`` as in ``decode``.
 
     Raises:

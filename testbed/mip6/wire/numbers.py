@@ -9,9 +9,7 @@ MOBILITY: Final = 135  # IPv6 Next Header of a Mobility Header: RFC 6275 section
 ICMPV6: Final = 58  # IPv6 Next Header of ICMPv6: RFC 4443 section 1
 NO_NEXT_HEADER: Final = 59  # the only Payload Proto that a Mobility Header may carry: RFC 6275 section 9.2
 LIFETIME_UNIT: Final = 4  # seconds: RFC 6275 section 6.1.7
-HMAC_SHA1_SPI: Final = (
-    3  # the SPI that makes an MN-AAA authenticator an HMAC-SHA1: RFC 4285 sections 5.2 and 8
-)
+HMAC_SHA1_SPI: Final = 3  # the SPI that makes an MN-AAA authenticator an HMAC-SHA1: RFC 4285 sections 5.2 and 8
 TIMESTAMP_WINDOW: Final = 7.0  # seconds by which clocks may differ: RFC 4285 section 6
 
 

@@ -83,9 +83,7 @@ def build(
         payload = encode_type2_routing(next_header, type2_home_address) + payload
         next_header = _ROUTING
     try:
-        header = _IPV6.pack(
-            _VERSION << 28, len(payload), next_header, hop_limit, source.packed, destination.packed
-        )
+        header = _IPV6.pack(_VERSION << 28, len(payload), next_header, hop_limit, source.packed, destination.packed)
     except struct.error as error:
         raise WireError(f"a value does not fit its field: {error}") from error
     return header + payload

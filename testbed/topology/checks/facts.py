@@ -67,9 +67,7 @@ class Facts:
     def lacks(self, operator: str, service: Service) -> bool:
         """Say whether surely no node of an operator runs a service."""
         candidates = self.topology.nodes_with(service)
-        return not any(
-            self.operator_of(node) == operator or not self.operator_known(node) for node in candidates
-        )
+        return not any(self.operator_of(node) == operator or not self.operator_known(node) for node in candidates)
 
     def nobody_on(self, network: str, *services: Service) -> bool:
         """Say whether surely no node on a network runs all these services."""

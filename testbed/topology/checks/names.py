@@ -38,9 +38,7 @@ def _reserved(facts: Facts) -> Iterator[Problem]:
     for section, what, entries in sections:
         for name in RESERVED:
             if name in entries:
-                yield facts.marks.at_key(
-                    (section, name), f"'{name}' is reserved, {what} cannot have it", hint
-                )
+                yield facts.marks.at_key((section, name), f"'{name}' is reserved, {what} cannot have it", hint)
 
 
 def _clashes(facts: Facts) -> Iterator[Problem]:
@@ -86,9 +84,7 @@ def _references(topology: Topology) -> Iterator[tuple[Location, str, str, str]]:
 def _repeated(facts: Facts) -> Iterator[Problem]:
     """Refuse entries that a list has twice."""
     for name, operator in facts.topology.operators.items():
-        yield from _twice(
-            facts, ("operators", name, "roles"), operator.roles, f"operator '{name}' has the role"
-        )
+        yield from _twice(facts, ("operators", name, "roles"), operator.roles, f"operator '{name}' has the role")
     for name, node in facts.topology.nodes.items():
         place = ("nodes", name)
         yield from _twice(facts, (*place, "networks"), node.networks, f"node '{name}' is on the network")
@@ -108,9 +104,7 @@ def _twice(facts: Facts, place: Location, words: Iterable[str], what: str) -> It
 def _cycles(facts: Facts) -> Iterator[Problem]:
     """Refuse nodes that wait for each other; of circles that share a node, one is told."""
     nodes = facts.topology.nodes
-    for circle in _circles(
-        {name: [other for other in node.after if other in nodes] for name, node in nodes.items()}
-    ):
+    for circle in _circles({name: [other for other in node.after if other in nodes] for name, node in nodes.items()}):
         first, second = circle[0], circle[1]
         path = " -> ".join(circle)
         message = f"nodes wait for each other: {path}"

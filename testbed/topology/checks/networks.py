@@ -85,9 +85,7 @@ def _operator(facts: Facts, name: str, role: Role) -> Iterator[Problem]:
         return
     allowed = f"operators with the role '{role}': {listing(holders)}"
     if network.operator is None:
-        yield facts.marks.at_key(
-            ("networks", name), f"{network.kind} network '{name}' has no operator", allowed
-        )
+        yield facts.marks.at_key(("networks", name), f"{network.kind} network '{name}' has no operator", allowed)
     elif network.operator in facts.topology.operators and not facts.holds(network.operator, role):
         message = f"operator '{network.operator}' of {network.kind} network '{name}' lacks the role '{role}'"
         yield facts.marks.at_value(("networks", name, "operator"), message, allowed)

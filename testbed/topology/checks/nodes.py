@@ -40,9 +40,7 @@ def _home_agents(facts: Facts) -> Iterator[Problem]:
         absent = [service for service in _BESIDE_HOME_AGENT if not facts.runs(name, service)]
         if absent:
             message = f"node '{name}' runs home-agent without {joined(absent)}"
-            yield facts.marks.at_value(
-                place, message, f"a home agent also needs: {listing(_BESIDE_HOME_AGENT)}"
-            )
+            yield facts.marks.at_value(place, message, f"a home agent also needs: {listing(_BESIDE_HOME_AGENT)}")
         if not facts.networks_known(name):
             continue
         homes = facts.networks_around(name, (NetworkKind.HOME,))
@@ -51,9 +49,7 @@ def _home_agents(facts: Facts) -> Iterator[Problem]:
         else:
             found = f"{len(homes)} home networks: {joined(homes)}" if homes else "no home network"
             hint = "a home agent serves exactly one network of kind home"
-            yield facts.marks.at_value(
-                ("nodes", name, "networks"), f"home agent '{name}' is on {found}", hint
-            )
+            yield facts.marks.at_value(("nodes", name, "networks"), f"home agent '{name}' is on {found}", hint)
 
 
 def _same_operator(facts: Facts, node: str, network: str) -> Iterator[Problem]:

@@ -50,9 +50,7 @@ def _domains(facts: Facts) -> Iterator[Problem]:
         owner = owners.setdefault(operator.domain, name)
         if owner != name:
             message = f"operators '{owner}' and '{name}' have the same domain '{operator.domain}'"
-            yield facts.marks.at_value(
-                ("operators", name, "domain"), message, "give each a domain of its own"
-            )
+            yield facts.marks.at_value(("operators", name, "domain"), message, "give each a domain of its own")
 
 
 def _authentication(facts: Facts) -> Iterator[Problem]:
