@@ -118,7 +118,8 @@ install_packages() {
         chmod 755 "$state/policy"
         mv "$state/policy" "$policy"
     fi
-    quietly dpkg --configure -a || fail 1 'dpkg was interrupted before and cannot finish: see above'
+    # Finish what was cut off, ours or not. apt-get waits for another one that runs, dpkg does not: so it comes second.
+    apt install 2>/dev/null || quietly dpkg --configure -a || fail 1 'dpkg was interrupted before and cannot finish: see above'
     # shellcheck disable=SC2046
     set -- $(missing_packages)
     [ $# = 0 ] || get_packages "$@"

@@ -208,6 +208,8 @@ def locked(name: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock.exists() or lock.stat().st_ino != os.fstat(descriptor).st_ino:
+                raise BlockingIOError  # noqa: TRY301  whoever had it removed the file that we opened
         except BlockingIOError as error:
             raise LabError(
                 f"another command is changing lab {name!r}", hint="wait for it or end it, then try again"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     module = import_module(f"testbed.cli.{name}_command")
     options = _parse(name, module, list(arguments[1:]))
     console = Console(as_json=getattr(options, "json", False))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is undone on either
     try:
         if options.program and not getattr(module, "RUNS_PROGRAMS", False):
             raise UsageError(f"testbed {name} runs no program", hint=f"leave out: -- {' '.join(options.program)}")

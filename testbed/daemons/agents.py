@@ -1,4 +1,4 @@
-"""Our own mobility agents, started like any other daemon."""
+"""Our own mobility agents, started like any other daemon; they wait for the charon of their node themselves."""
 
 import sys
 
@@ -11,7 +11,6 @@ HOME_AGENT = Daemon(
     command=(sys.executable, "-m", "testbed.mip6.home_agent", etc("home-agent", "home-agent.json")),
     ready=listens("home-agent/control"),
     ready_means="the home agent answers on its control socket",
-    after=("strongswan",),
 )
 
 MOBILE_NODE = Daemon(
@@ -21,5 +20,4 @@ MOBILE_NODE = Daemon(
     command=(sys.executable, "-m", "testbed.mip6.mobile_node", etc("mobile-node", "mobile-node.json")),
     ready=listens("mobile-node/control"),
     ready_means="the mobile node's agent answers on its control socket",
-    after=("strongswan",),
 )

@@ -26,8 +26,8 @@ Condition = Callable[[Room], str]
 class Daemon:
     """What there is to know of a daemon.
 
-    ``commands`` and ``check`` are argument lists as the node sees the paths; ``user`` owns its files; ``after`` names
-    the daemons of the same node that must be ready before it starts.
+    ``command`` and ``check`` are argument lists as the node sees the paths; ``user`` owns its files; ``environment`` is
+    added to ours.
     """
 
     name: str
@@ -37,7 +37,6 @@ class Daemon:
     ready_means: str
     check: tuple[str, ...] = ()
     user: str = "root"
-    after: tuple[str, ...] = ()
     deadline: float = 10.0  #: seconds until it must be ready
     environment: Mapping[str, str] = field(default_factory=dict)
 

@@ -72,7 +72,7 @@ async def check_all(plan: Plan, rooms: Mapping[str, Room]) -> None:
 
 
 async def start_all(plan: Plan, rooms: Mapping[str, Room], listener: Listener) -> list[Running]:
-    """Start every daemon as soon as those that it comes after are ready; return when all are.
+    """Start every daemon, of a node that comes after others once theirs are ready; return when all are.
 
     Raises:
         NotReadyError: one ended or was not ready in time; carries its condition, and the end of its log.
@@ -81,8 +81,9 @@ async def start_all(plan: Plan, rooms: Mapping[str, Room], listener: Listener) -
     running: list[Running] = []
 
     async def bring_up(host: Host, daemon: Daemon) -> None:
-        for key in _before(host, daemon, plan):
-            await ready[key].wait()
+        for name in host.after:
+            for other in daemons_of(plan.hosts[name]):
+                await ready[name, other.name].wait()
         running.append(await _start(daemon, rooms[host.name], listener))
         ready[host.name, daemon.name].set()
 
@@ -98,12 +99,6 @@ def log_tail(path: Path, lines: int = _LOG_LINES) -> tuple[str, ...]:
     if not path.exists():
         return ()
     return tuple(path.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _before(host: Host, daemon: Daemon, plan: Plan) -> list[tuple[str, str]]:
-    own = [(host.name, name) for name in daemon.after]
-    others = [(name, other.name) for name in host.after for other in daemons_of(plan.hosts[name])]
-    return own + others
 
 
 async def _check(daemon: Daemon, room: Room) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import vici
 
 from testbed.errors import TestbedError
+from testbed.wait import Unmet, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -27,6 +28,7 @@ VICI_SOCKET = "/run/lab/var/strongswan/vici"
 IKE_PROPOSALS = ("aes128-sha256-x25519",)
 ESP_PROPOSALS = ("aes128-sha256",)
 CHILD = "home"
+_START_DEADLINE = 10.0
 _NOTICE_DEADLINE = 2.0  # seconds
 _QUIET = 0.002
 _EVENTS = ("ike-updown", "ike-update", "child-updown")
@@ -62,12 +64,29 @@ class Notice:
 
 
 class Charon:
-    """charon of this node."""
+    """charon of this node; ``reach`` makes one."""
 
-    def __init__(self, path: str = VICI_SOCKET) -> None:
+    def __init__(self, session: Any, path: str) -> None:
         self._path = path
-        self._session = _connect(path)
+        self._session = session
         self._lock = asyncio.Lock()
+
+    @classmethod
+    async def reach(cls, path: str = VICI_SOCKET) -> Charon:
+        """Wait until charon, which may be starting, answers.
+
+        Raises:
+            NotReadyError: it does not.
+        """
+
+        def answers() -> Any:
+            try:
+                return _connect(path)
+            except IkeError as error:
+                raise Unmet(error.message) from error
+
+        session = await wait_until(answers, deadline=_START_DEADLINE, what="charon answers")
+        return cls(session, path)
 
     async def trust(self, certificate: str) -> None:
         """Add a trust anchor, PEM."""

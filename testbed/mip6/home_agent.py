@@ -300,7 +300,7 @@ async def main(path: Path) -> None:
     """Run the agent until it is ended."""
     configuration = Configuration.read(path)
     await guard.install(_GUARD)
-    charon_of_node = charon.Charon()
+    charon_of_node = await charon.Charon.reach()
     await charon_of_node.trust(configuration.trust_anchor)
     await charon_of_node.private_key(configuration.key)
     connection = charon.home_agent(

@@ -361,7 +361,7 @@ async def main(path: Path) -> None:
     """Run the agent until it is ended."""
     configuration = Configuration.read(path)
     await guard.install(_GUARD)
-    charon_of_node = charon.Charon()
+    charon_of_node = await charon.Charon.reach()
     await charon_of_node.trust(configuration.trust_anchor)
     await charon_of_node.password(configuration.nai, configuration.password)
     mobile_node = MobileNode(configuration, charon_of_node, random.Random())
