@@ -26,7 +26,7 @@ up: install  ## start the lab of scenario=NAME and bootstrap its mobile nodes
 		for file in topologies/*.yaml; do name=$${file##*/}; echo "  $${name%.yaml}" >&2; done; \
 		exit 2; \
 	fi; \
-	exec $(TESTBED) up $${timers:+--timers "$$timers"} $${lab:+--lab "$$lab"} $${runtime:+--runtime "$$runtime"} -- "$$scenario"
+	exec $(TESTBED) up "$$scenario" $${timers:+--timers "$$timers"} $${lab:+--lab "$$lab"} $${runtime:+--runtime "$$runtime"}
 
 bootstrap: install  ## bootstrap the mobile nodes of the running lab once more
 	@exec $(TESTBED) bootstrap $${lab:+--lab "$$lab"}
@@ -45,9 +45,11 @@ doctor:  ## say what can run on this machine, and what is missing for the rest
 	@exec $(TESTBED) doctor
 
 check: dev  ## lint, formatting, types
-	@$(PYTHON) -m ruff check
-	@$(PYTHON) -m ruff format --check
-	@$(PYTHON) -m mypy
+	@failed=0; \
+	$(PYTHON) -m ruff check || failed=1; \
+	$(PYTHON) -m ruff format --check || failed=1; \
+	$(PYTHON) -m mypy || failed=1; \
+	exit $$failed
 
 test: dev  ## all tests; those of a live lab are skipped without root
 	@exec $(PYTHON) -m pytest tests

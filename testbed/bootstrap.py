@@ -79,6 +79,18 @@ def mobile_nodes(lab: Lab) -> list[str]:
     return list(lab.saved.topology.mobile_nodes)
 
 
+def mobile_room(lab: Lab, node: str) -> Room:
+    """Return a mobile node's room.
+
+    Raises:
+        LabError: there is no such node, or it is no mobile node.
+    """
+    room = lab.room(node)
+    if node not in mobile_nodes(lab):
+        raise LabError(f"{node} is no mobile node", hint=f"mobile nodes: {', '.join(mobile_nodes(lab))}")
+    return room
+
+
 def agent_socket(room: Room) -> Path:
     """Return the path of the control socket of the mobility agent in a node."""
     for agent in ("mobile-node", "home-agent"):
@@ -98,8 +110,7 @@ async def _one(lab: Lab, node: str, listener: Listener) -> Bootstrapped:
                     text = f"{told['step']}: {told['text']}"
                     listener(Event("step", node, text, told["seconds"], told["waiting"], told))
                 result = answer.get("result", result)
-        home = IPv6Address(result["home_address"])
-        await _traffic(lab, room, home, listener)
+        await traffic(lab, node, result["home_address"], listener)
     except BootstrapError as error:
         raise BootstrapError(
             error.message,
@@ -119,8 +130,13 @@ async def _one(lab: Lab, node: str, listener: Listener) -> Bootstrapped:
     )
 
 
-async def _traffic(lab: Lab, mobile: Room, home: IPv6Address, listener: Listener) -> None:
-    """See that packets pass between each correspondent and the home address, in both directions."""
+async def traffic(lab: Lab, node: str, home_address: str, listener: Listener) -> None:
+    """See that packets pass between each correspondent and a home address, in both directions.
+
+    Raises:
+        BootstrapError: they do not.
+    """
+    mobile, home = lab.room(node), IPv6Address(home_address)
     for host in lab.plan.hosts_with(Service.CORRESPONDENT):
         there = await _ping(mobile, host.address, source=home)
         back = await _ping(lab.room(host.name), home)

@@ -34,7 +34,7 @@ for argument in "$@"; do
     esac
 done
 # What was installed for development stays so: `make up` after `make test` is no reason to install again.
-if [ -f "$stamp" ] && grep -qx 'extras dev' "$stamp"; then extras=dev; fi
+keep_extras() { if grep -qsx 'extras dev' "$stamp"; then extras=dev; fi; }
 
 wanted() { # the text of the stamp; a checkout that was moved or a Python that was replaced needs a new .venv
     sha256sum images/packages.txt requirements.lock requirements-dev.lock pyproject.toml
@@ -184,11 +184,13 @@ install_python() {
     mv .venv/.installed.new "$stamp"
 }
 
+keep_extras
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted)" ] && ! [ -d "$state" ] && [ -z "$(missing_packages)" ]; then
     exit 0
 fi
 exec 9<. # one installation at a time in this checkout
-command -v flock >/dev/null && flock 9
+if command -v flock >/dev/null; then flock 9; fi
+keep_extras # another run may have come first
 log=$(mktemp)
 if [ -x /usr/bin/python3 ] || [ -n "${TESTBED_PYTHON:-}" ]; then need_python; fi
 need_packages

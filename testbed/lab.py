@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from testbed import kernel
 from testbed.daemons.start import Running, check_all, put_files, start_all
-from testbed.errors import LabError, TestbedError, UnsupportedError
+from testbed.errors import LabError, TestbedError, UnsupportedError, UsageError
 from testbed.events import Event, Listener
 from testbed.render.render import render
 from testbed.runtime import fabric
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _DOWN_DEADLINE = 20.0
 DEFAULT_NAME = "lab"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,23 @@ def state_folder() -> Path:
     return Path(os.environ.get("TESTBED_STATE", "/run/testbed"))
 
 
+def folder_of(name: str) -> Path:
+    """Return the folder of a lab, there or not.
+
+    Raises:
+        UsageError: it is no name for a lab; a path might lead out of the state folder.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a lab", hint="lower-case letters, digits and hyphens, up to 31")
+    return state_folder() / name
+
+
 def lab_names() -> list[str]:
-    """Return the names of the labs that there are, up or half up."""
+    """Return the names of the labs that there are, up or half up; of some there is only the lock yet, or still."""
     root = state_folder()
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    entries = list(root.iterdir()) if root.is_dir() else []
+    locks = {entry.name[1:].removesuffix(".lock") for entry in entries if entry.name.endswith(".lock")}
+    return sorted(locks | {entry.name for entry in entries if entry.is_dir()})
 
 
 async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, listener: Listener) -> Lab:
@@ -126,8 +141,8 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
         topology = topology.model_copy(update={"timers": timers})
     passwords = passwords_of(topology, path.parent)
     require_root()
+    folder = folder_of(name)
     with locked(name):
-        folder = state_folder() / name
         if folder.exists():
             raise LabError(f"lab {name!r} is up already", hint=f"testbed down --lab {name}")
         esp = await kernel.esp()
@@ -160,9 +175,14 @@ def find(name: str) -> Lab:
 
     Raises:
         LabError: there is none of that name, or it is not completely up.
+        UnsupportedError: we may not look.
     """
-    folder = state_folder() / name
-    if not folder.exists():
+    folder = folder_of(name)
+    try:
+        there = folder.exists()
+    except PermissionError as error:
+        raise UnsupportedError("labs can be used only by root", hint="sudo testbed ...") from error
+    if not there:
         known = ", ".join(lab_names()) or "none"
         raise LabError(f"there is no lab {name!r}", hint=f"labs that are up: {known}; testbed up SCENARIO")
     try:
@@ -176,8 +196,8 @@ def find(name: str) -> Lab:
 
 async def down(name: str) -> bool:
     """Remove a lab with all its processes, namespaces, links and files; return whether there was anything."""
+    folder = folder_of(name)
     require_root()
-    folder = state_folder() / name
     with locked(name):
         found = folder.exists() or bool(marked(folder))
         await _remove(folder)
@@ -214,10 +234,12 @@ def locked(name: str) -> Iterator[None]:
             raise LabError(
                 f"another command is changing lab {name!r}", hint="wait for it or end it, then try again"
             ) from error
-        yield
-        lock.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            root.rmdir()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there are other labs
+                root.rmdir()
     finally:
         os.close(descriptor)
 

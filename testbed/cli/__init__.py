@@ -28,6 +28,8 @@ COMMANDS = {
     "render": "write the configuration files of every node into a folder",
     "up": "bring a lab up and bootstrap its mobile nodes",
     "bootstrap": "bootstrap mobile nodes of a running lab again",
+    "move": "plug a mobile node into another network and show its handover",
+    "deregister": "have a mobile node delete its binding",
     "status": "show the nodes, daemons and bindings of a running lab",
     "exec": "run a program in a node",
     "shell": "open a shell in a node",
@@ -58,7 +60,10 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # before a command began: modules are being imported
+        sys.exit(INTERRUPTED)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from testbed.cli import json_argument
-from testbed.lab import down, lab_names
+from testbed.lab import down, lab_names, require_root
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(_options: argparse.Namespace, console: Console) -> int:
     """Remove every lab whose folder or processes there are."""
+    require_root()
     names = lab_names()
     for name in names:
         await down(name)

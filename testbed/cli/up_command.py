@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ from testbed.bootstrap import Bootstrapped, bootstrap
 from testbed.cli import lab_argument
 from testbed.cli.bootstrap_command import show
 from testbed.cli.scenarios import find
-from testbed.errors import BootstrapError, UsageError
-from testbed.lab import DEFAULT_NAME, Lab, up
+from testbed.errors import BootstrapError
+from testbed.lab import DEFAULT_NAME, Lab, down, folder_of, up
 from testbed.runtime.mininet import MininetRuntime
 from testbed.topology.model import Timers
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import argparse
 
     from testbed.console import Console
-
-_LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace, console: Console) -> int:
     """Bring a lab up; a lab whose bootstrap fails stays up, to be looked at."""
-    if not _LAB_NAME.fullmatch(options.lab):
-        raise UsageError(
-            f"{options.lab!r} is no name for a lab", hint="lower-case letters, digits and hyphens, up to 31"
-        )
+    folder_of(options.lab)  # a wrong name is told before anything is read
     began = time.monotonic()
     path = find(options.scenario)
     timers = Timers(options.timers) if options.timers else None
@@ -49,16 +44,20 @@ async def run(options: argparse.Namespace, console: Console) -> int:
     lab = await up(path, options.lab, timers, MininetRuntime(), console.event)
     console.heading(f"every daemon ready {time.monotonic() - began:.2f} s after the start")
     done: list[Bootstrapped] = []
-    if not options.no_bootstrap:
-        console.heading("bootstrapping")
-        try:
+    try:
+        if not options.no_bootstrap:
+            console.heading("bootstrapping")
             done = await bootstrap(lab, [], console.event)
-        except BootstrapError:
-            console.text(f"lab {lab.name!r} stays up: testbed status{_named(lab)}, testbed down{_named(lab)}\n")
-            raise
-        show(done, console)
-    _what_next(lab, done, console)
-    console.result({"lab": lab.name, "scenario": path.stem, "bootstrapped": [entry.__dict__ for entry in done]})
+            show(done, console)
+        _what_next(lab, done, console)
+        console.result({"lab": lab.name, "scenario": path.stem, "bootstrapped": [entry.__dict__ for entry in done]})
+        await asyncio.sleep(0)  # an interrupt that came meanwhile is raised here
+    except BootstrapError:
+        console.text(f"lab {lab.name!r} stays up: testbed status{_named(lab)}, testbed down{_named(lab)}\n")
+        raise
+    except asyncio.CancelledError:
+        await down(lab.name)
+        raise
     return 0
 
 

@@ -21,7 +21,9 @@ from testbed.netlink import (
     Present,
     Watcher,
     address_add,
+    address_del,
     link_set,
+    route_del,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ class DuplicateAddressError(TestbedError):
 
 @dataclass(frozen=True)
 class Attachment:
-    """Where a mobile node is attached."""
+    """Where a mobile node is attached; ``care_of`` has the prefix ``prefix``."""
 
     care_of: IPv6Address
+    prefix: IPv6Network
     router: IPv6Address
     dns_servers: tuple[IPv6Address, ...]
     domains: tuple[str, ...]
@@ -55,7 +58,7 @@ class Delays:
 
 
 async def attach(interface: str, delays: Delays, rng: random.Random, steps: Steps) -> Attachment:
-    """Attach to whatever network the interface is plugged into.
+    """Attach from nothing to whatever network the interface is plugged into.
 
     Raises:
         BootstrapError: no router, no address or no lease; names the step.
@@ -71,13 +74,33 @@ async def attach(interface: str, delays: Delays, rng: random.Random, steps: Step
         own = await _usable(device, lambda address: address.interface.ip.is_link_local, interface)
         step.text = f"{own.interface.ip} on {interface}"
         step.waiting = time.monotonic() - began
+    async with steps.step(Name.ROUTER) as step:
+        heard = await find_router(interface)
+        step.text = f"{heard.router} advertises {_prefixes(heard)}"
+        step.facts["router"] = heard.router
+    return await settle(interface, heard, delays, rng, steps)
+
+
+async def find_router(interface: str) -> HeardRouter:
+    """Solicit a router.
+
+    Raises:
+        NotReadyError: none answered.
+    """
     with RouterSolicitor(interface) as solicitor:
-        async with steps.step(Name.ROUTER) as step:
-            heard = await solicitor.solicit()
-            step.text = f"{heard.router} advertises {_prefixes(heard)}"
-            step.facts["router"] = heard.router
+        return await solicitor.solicit()
+
+
+async def settle(interface: str, heard: HeardRouter, delays: Delays, rng: random.Random, steps: Steps) -> Attachment:
+    """Get a care-of address and DNS servers the way that the router says.
+
+    Raises:
+        BootstrapError: no address or no lease.
+    """
     async with steps.step(Name.CARE_OF) as step:
         began = time.monotonic()
+        with Netlink() as netlink:
+            device = netlink.link(interface).index
         client = Client(interface, rng=rng)
         information: Information | None
         if heard.advertisement.managed:
@@ -85,7 +108,7 @@ async def attach(interface: str, delays: Delays, rng: random.Random, steps: Step
             information = lease.information
             wanted = _configure(device, lease)
             address = await _usable(device, lambda a: a.interface.ip == wanted, interface)
-            way = "DHCPv6"
+            prefix, way = _on_link(heard, wanted), "DHCPv6"
         else:
             prefix = _autonomous(heard)
             address, information = await asyncio.gather(
@@ -98,7 +121,22 @@ async def attach(interface: str, delays: Delays, rng: random.Random, steps: Step
         step.waiting = time.monotonic() - began
         step.facts.update(care_of_address=address.interface.ip, way=way)
     domains = information.domains if information else ()
-    return Attachment(address.interface.ip, heard.router, servers, domains)
+    return Attachment(address.interface.ip, prefix, heard.router, servers, domains)
+
+
+def leave(interface: str, left: Attachment) -> None:
+    """Forget a network that the interface is no longer plugged into: its addresses and its router.
+
+    The kernel would keep both until their lifetimes end.
+    """
+    with Netlink() as netlink:
+        device = netlink.link(interface).index
+        for address in netlink.addresses(device):
+            if address.interface.ip in left.prefix:
+                netlink.apply(address_del(device, address.interface))
+        for route in netlink.routes():
+            if route.device == device and (route.via == left.router or route.destination == left.prefix):
+                netlink.apply(route_del(route))
 
 
 async def _usable(device: int, wanted: Callable[[Address], bool], interface: str) -> Address:
@@ -153,6 +191,12 @@ def _configure(device: int, lease: Lease) -> IPv6Address:
     with Netlink() as netlink:
         netlink.apply(address_add(device, interface, valid=first.valid, preferred=first.preferred, replace=True))
     return first.address
+
+
+def _on_link(heard: HeardRouter, address: IPv6Address) -> IPv6Network:
+    """The advertised prefix of a leased address; the address alone if there is none (RFC 5942 section 3)."""
+    networks = (prefix.network for prefix in heard.advertisement.prefixes)
+    return next((network for network in networks if address in network), IPv6Network(address))
 
 
 def _autonomous(heard: HeardRouter) -> IPv6Network:

@@ -31,7 +31,8 @@ CHILD = "home"
 _START_DEADLINE = 10.0
 _NOTICE_DEADLINE = 2.0  # seconds
 _QUIET = 0.002
-_EVENTS = ("ike-updown", "ike-update", "child-updown")
+_EVENTS = ("ike-updown", "ike-update", "child-updown", "child-rekey")
+_CARRYING = ("INSTALLED", "REKEYING", "REKEYED", "DELETING")  # states of a child that may still carry packets
 _T = TypeVar("_T")
 
 
@@ -49,7 +50,7 @@ class SecurityAssociation:
     peer: IPv6Address
     own_addresses: tuple[IPv6Address, ...]  #: assigned to us
     peer_addresses: tuple[IPv6Address, ...]  #: assigned to the peer
-    children: tuple[str, ...]
+    children: frozenset[int]  #: charon's numbers of the established CHILD_SAs
 
 
 @dataclass(frozen=True)
@@ -260,13 +261,15 @@ def _association(name: str, section: dict[str, Any]) -> SecurityAssociation | No
         peer=IPv6Address(section["remote-host"]),
         own_addresses=_addresses(section.get("local-vips", ())),
         peer_addresses=_addresses(section.get("remote-vips", ())),
-        children=tuple(child["name"] for child in section.get("child-sas", {}).values()),
+        children=frozenset(
+            int(child["uniqueid"]) for child in section.get("child-sas", {}).values() if child.get("state") in _CARRYING
+        ),
     )
 
 
 def _notice(kind: str, message: dict[str, Any]) -> Notice | None:
     name, section = next(((k, v) for k, v in message.items() if isinstance(v, dict)), ("", {}))
-    up = message.get("up") == "yes" or kind == "ike-update"
+    up = message.get("up") == "yes" or kind in ("ike-update", "child-rekey")
     if section and not up:
         section = {**section, "state": "ESTABLISHED"}  # what it was until now
     association = _association(name, section)

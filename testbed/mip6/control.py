@@ -58,8 +58,8 @@ async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncGenera
     try:
         writer.write(json.dumps(request).encode() + b"\n")
         await writer.drain()
-        while line := await reader.readline():
-            answer = json.loads(line)
+        while (line := await reader.readline()).endswith(b"\n"):
+            answer = _answer(line, where)
             if "error" in answer:
                 raise _error(answer["error"], where)
             yield answer
@@ -111,6 +111,14 @@ def _described(error: TestbedError) -> dict[str, Any]:
     if isinstance(error, BootstrapError):
         described["step"] = error.step
     return described
+
+
+def _answer(line: bytes, where: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        match json.loads(line):
+            case {"event": dict()} | {"result": dict()} | {"error": {"message": str()}} as answer:
+                return answer
+    raise LabError("its answer makes no sense", where=where, evidence=(line[:200].decode(errors="replace").strip(),))
 
 
 def _error(described: dict[str, Any], where: str) -> TestbedError:

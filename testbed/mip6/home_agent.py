@@ -12,14 +12,18 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from testbed.errors import WireError
 from testbed.mip6 import binding, charon, control, guard, wire
+from testbed.mip6.complaints import Complaints
+from testbed.mip6.home_tunnel import HomeTunnel
 from testbed.mip6.journal import note
 from testbed.mip6.ndlink import HomeLink
 from testbed.mip6.policy import HomePrefix, Policy, Request
-from testbed.mip6.signalling import Signalling
+
+if TYPE_CHECKING:
+    from testbed.mip6.carrier import HomeAgentCarrier, Proof, Received
 
 _FOLDER = Path("/run/lab")
 _GUARD = "/run/lab/etc/home-agent/guard.nft"
@@ -54,28 +58,27 @@ class Configuration:
 class HomeAgent:
     """One home agent on one home link."""
 
-    def __init__(self, configuration: Configuration, charon_of_node: charon.Charon, link: HomeLink) -> None:
+    def __init__(self, configuration: Configuration, carrier: HomeAgentCarrier, link: HomeLink) -> None:
         self._configuration = configuration
-        self._charon = charon_of_node
+        self._carrier = carrier
         self._link = link
         self._policy = Policy(
             prefixes=(HomePrefix(configuration.home_prefix),),
             dad_timeout=max(5.0, 3 * configuration.retrans_timer),
         )
         self._entries: dict[IPv6Address, binding.Entry] = {}
-        self._owners: dict[IPv6Address, charon.SecurityAssociation] = {}
         self._probes: dict[IPv6Address, asyncio.Task[None]] = {}
         self._timers: dict[IPv6Address, asyncio.TimerHandle] = {}
+        self._complaints = Complaints(configuration.address)
         self._refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # one queue: what the state machine decides is carried out in the order decided
         self._work: asyncio.Queue[tuple[IPv6Address, binding.Action]] = asyncio.Queue()
-        self._signalling = Signalling(configuration.address, self._heard)
 
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_charon())
+            group.create_task(self._carrier.run(self._heard, self._gone))
             group.create_task(self._carry_out())
 
     async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
@@ -95,68 +98,75 @@ class HomeAgent:
                 for entry in self._entries.values()
                 if isinstance(entry, binding.Bound)
             ],
-            "owners": {str(address): owner.identity for address, owner in self._owners.items()},
+            "owners": self._carrier.status(),
             "refused": self._refused,
         }
 
-    def _heard(self, octets: bytes, source: IPv6Address) -> None:
-        own = self._configuration.address
+    def _heard(self, received: Received) -> None:
         try:
-            message = wire.decode(octets, source, own, verify=False)  # the kernel verified the checksum
-        except wire.UnknownTypeError as error:
-            note("unknown type", source=source, type=error.type)
-            self._send(wire.BindingError(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, source), source)
-            return
+            # the kernel, or who took the packet apart, verified the checksum
+            message = wire.decode(received.octets, received.home_address, self._configuration.address, verify=False)
         except WireError as error:
-            self._refused += 1
-            note("malformed", source=source, reason=str(error), offset=error.offset)
+            self._malformed(received, error)
             return
         if isinstance(message, wire.BindingUpdate):
-            self._start(self._update(message, source))
+            self._update(message, received)
         else:
-            note("ignored", source=source, type=type(message).__name__)
+            note("ignored", source=received.source, type=type(message).__name__)
 
-    async def _update(self, update: wire.BindingUpdate, home: IPv6Address) -> None:
-        """Judge a Binding Update that came out of the tunnel: its inner source is the home address."""
-        owner = self._owners.get(home)
-        if owner is None:  # the message may be faster than charon's notice
-            await self._learn_owners()
-            owner = self._owners.get(home)
+    def _malformed(self, received: Received, error: WireError) -> None:
+        """Answer as RFC 6275 section 9.2 asks, or not at all."""
+        self._refused += 1
+        note("malformed", source=received.source, reason=str(error), offset=error.offset)
+        match error:
+            case wire.UnknownTypeError():
+                home = received.home_address if received.home_address_option else IPv6Address(0)
+                answer = wire.BindingError(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, home)
+                self._send(answer, received.home_address, received.source, type2=False)
+            case wire.ChecksumError():
+                return
+            case WireError(offset=0 | 1 as offset):  # Payload Proto or Header Len
+                self._complaints.parameter_problem(received, offset)
+
+    def _update(self, update: wire.BindingUpdate, received: Received) -> None:
         alternate = wire.option(update, wire.AlternateCareOfAddress)
-        source = owner.peer if owner else home
+        care_of = alternate.address if alternate else received.source
+        proof = self._carrier.proof(received, update, care_of)
+        if proof is None:
+            self._start(self._learn_and_judge(update, received, care_of))
+        else:
+            self._judge(update, received, care_of, proof)
+
+    async def _learn_and_judge(self, update: wire.BindingUpdate, received: Received, care_of: IPv6Address) -> None:
+        await self._carrier.learn()
+        proof = self._carrier.proof(received, update, care_of) or self._carrier.last_word(received)
+        self._judge(update, received, care_of, proof)
+
+    def _judge(self, update: wire.BindingUpdate, received: Received, care_of: IPv6Address, proof: Proof) -> None:
+        home = received.home_address
         request = Request(
             update=update,
             home_address=home,
-            source=source,
-            care_of=alternate.address if alternate else source,
-            identity=owner.identity if owner else "",
-            authorization=self._authorization(owner, alternate.address if alternate else source),
-            home_address_option=False,
+            source=received.source,
+            care_of=care_of,
+            identity=proof.identity,
+            authorization=proof.authorization,
+            home_address_option=received.home_address_option,
+            timely=proof.timely,
             bindings=len(self._entries),
         )
-        now = time.monotonic()
         note(
             "binding update",
             home_address=home,
-            care_of_address=request.care_of,
+            care_of_address=care_of,
             sequence=update.sequence,
             lifetime=update.lifetime,
-            identity=request.identity,
+            identity=proof.identity,
         )
-        self._take(home, binding.receive(self._entries.get(home), request, self._policy, now))
+        self._take(home, binding.receive(self._entries.get(home), request, self._policy, time.monotonic()))
 
-    def _authorization(
-        self, owner: charon.SecurityAssociation | None, care_of: IPv6Address
-    ) -> wire.BindingStatus | None:
-        """Whoever has the security association was authorised by the AAA for exactly this home address.
-
-        The tunnel leads to the care-of address that IKE knows: a binding to another would not be the truth.
-        """
-        if owner is None:
-            return None
-        if care_of != owner.peer:
-            return wire.BindingStatus.INVALID_CARE_OF_ADDRESS
-        return wire.BindingStatus.ACCEPTED
+    def _gone(self, home: IPv6Address) -> None:
+        self._take(home, binding.owner_gone(self._entries.get(home)))
 
     def _take(self, home: IPv6Address, step: binding.Step) -> None:
         """Keep the entry that a step leads to, and hand its actions on."""
@@ -203,26 +213,33 @@ class HomeAgent:
             case binding.StopProbe():
                 if probe := self._probes.pop(home, None):
                     probe.cancel()
-            case binding.Intercept(also_link_local=also):
-                await guard.admit(home)
-                for address in _addresses(home, also_link_local=also):
-                    self._link.defend(address, self._configuration.retrans_timer)
-                note("bound", home_address=home, care_of_address=action.care_of)
-            case binding.Retarget(old=old, new=new):
-                note("moved", home_address=home, old=old, new=new)
-            case binding.Release(reason=reason):
-                for address in _addresses(home, also_link_local=True):
-                    self._link.release(address)
-                await guard.expel(home)
-                note("released", home_address=home, reason=reason)
             case binding.Discard(reason=reason, section=section):
                 self._refused += 1
                 note("discarded", home_address=home, reason=reason, section=section)
             case binding.KeyManagement():
                 # charon moves its IKE_SA itself, by MOBIKE
                 note("key management", home_address=home, survives=action.survives)
+            case binding.Intercept() | binding.Retarget() | binding.Release():
+                await self._serve(home, action)
             case _:
                 assert_never(action)
+
+    async def _serve(self, home: IPv6Address, action: binding.Intercept | binding.Retarget | binding.Release) -> None:
+        """Begin, change or end to stand in for a mobile node on its home link."""
+        match action:
+            case binding.Intercept(care_of=care_of, also_link_local=also):
+                await self._carrier.admit(home, care_of)
+                for address in _addresses(home, also_link_local=also):
+                    self._link.defend(address, self._configuration.retrans_timer)
+                note("bound", home_address=home, care_of_address=care_of)
+            case binding.Retarget(old=old, new=new):
+                await self._carrier.retarget(home, new)
+                note("moved", home_address=home, old=old, new=new)
+            case binding.Release(reason=reason):
+                for address in _addresses(home, also_link_local=True):
+                    self._link.release(address)
+                await self._carrier.expel(home)
+                note("released", home_address=home, reason=reason)
 
     def _acknowledge(self, action: binding.Acknowledge) -> None:
         advice = action.refresh_advice_units
@@ -230,7 +247,7 @@ class HomeAgent:
         answer = wire.BindingAcknowledgement(
             action.status, action.flags, action.sequence, action.lifetime_units, options
         )
-        self._send(answer, action.home_address)
+        self._send(answer, action.home_address, action.destination, type2=action.type2)
         note(
             "binding acknowledgement",
             home_address=action.home_address,
@@ -240,11 +257,11 @@ class HomeAgent:
             lifetime=answer.lifetime,
         )
 
-    def _send(self, message: wire.Message, destination: IPv6Address) -> None:
+    def _send(self, message: wire.Message, home: IPv6Address, destination: IPv6Address, *, type2: bool) -> None:
         try:
-            self._signalling.send(message, destination)
+            self._carrier.send(message, home, destination, type2=type2)
         except OSError as error:
-            note("not sent", destination=destination, reason=str(error))
+            note("not sent", home_address=home, reason=str(error))
 
     async def _probe(self, home: IPv6Address, *, also_link_local: bool) -> None:
         began = time.monotonic()
@@ -257,31 +274,6 @@ class HomeAgent:
         note("duplicate address detection", home_address=home, unique=not taken, seconds=round(now - began, 4))
         self._probes.pop(home, None)
         self._take(home, binding.dad_done(self._entries.get(home), not taken, self._policy, now))
-
-    async def _follow_charon(self) -> None:
-        async for notice in self._charon.notices():
-            self._notice(notice)
-
-    def _notice(self, notice: charon.Notice) -> None:
-        association = notice.association
-        for home in association.peer_addresses:
-            owner = self._owners.get(home)
-            if notice.kind == "ike-updown" and notice.up:
-                self._owners[home] = association
-                note("security association", home_address=home, identity=association.identity, up=True)
-            elif owner is None or owner.number != association.number:
-                continue  # of an older association with the same home address
-            elif notice.kind == "ike-updown":
-                del self._owners[home]
-                note("security association", home_address=home, identity=association.identity, up=False)
-                self._take(home, binding.owner_gone(self._entries.get(home)))
-            elif notice.kind == "ike-update" and notice.new_peer:
-                self._owners[home] = charon.moved(association, notice.new_peer)
-
-    async def _learn_owners(self) -> None:
-        for association in await self._charon.associations():
-            for home in association.peer_addresses:
-                self._owners[home] = association
 
     def _start(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
@@ -307,10 +299,10 @@ async def main(path: Path) -> None:
         address=configuration.address, name=configuration.identity, certificate=configuration.certificate
     )
     await charon_of_node.load("mobile-nodes", connection)
+    carrier = HomeTunnel(configuration.address, charon_of_node)
     with HomeLink(configuration.home_link, configuration.address) as link:
-        agent = HomeAgent(configuration, charon_of_node, link)
-        server = await control.serve(_CONTROL, {"status": agent.status})
-        async with server:
+        agent = HomeAgent(configuration, carrier, link)
+        async with await control.serve(_CONTROL, {"status": agent.status}):
             note("ready", address=configuration.address, home_prefix=configuration.home_prefix)
             await agent.run()
 

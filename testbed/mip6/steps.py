@@ -26,6 +26,8 @@ class Name(StrEnum):
     HOME_ADDRESS = "home address"
     TUNNEL = "tunnel"
     REGISTRATION = "registration"
+    MOBIKE = "mobike"
+    DEREGISTRATION = "deregistration"
 
 
 @dataclass

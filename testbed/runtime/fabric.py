@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from testbed.netlink import (
     AddressFlag,
     Netlink,
+    OperState,
     Request,
     Route,
     VethEnd,
@@ -25,6 +26,7 @@ from testbed.netlink import (
 )
 from testbed.runtime.base import FABRIC, Room
 from testbed.topology.model import Service
+from testbed.wait import Unmet, wait_until
 
 if TYPE_CHECKING:
     from testbed.topology.plan import Host, Leg, Plan, Timing
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _LOOPBACK = 1  # the kernel's interface index of lo in every namespace
 _FORWARD_EAPOL = 8  # IEEE 802.1D reserves 01:80:c2:00:00:03 and a bridge keeps it unless told to forward
 _MILLISECONDS = 1000
+_CARRIER_DEADLINE = 5.0
 
 
 def wire(plan: Plan, rooms: dict[str, Room]) -> None:
@@ -67,10 +70,23 @@ def configure(host: Host, room: Room, timing: Timing) -> None:
         netlink.apply(link_set(_LOOPBACK, up=True), *_configuration(host))
 
 
-def move(plan: Plan, fabric: Room, leg: Leg, network: str) -> None:
-    """Plug an interface into another network."""
-    with Netlink(fabric.init.pid, node=FABRIC) as netlink:
-        netlink.apply(link_set(leg.port, master=plan.wires[network].index))
+async def move(plan: Plan, fabric: Room, room: Room, leg: Leg, network: str) -> None:
+    """Plug a node's interface into another network; the node sees the carrier go and come back.
+
+    Raises:
+        NotReadyError: the node's kernel did not notice that the carrier is gone.
+    """
+    with Netlink(fabric.init.pid, node=FABRIC) as netlink, Netlink(room.init.pid, node=room.name) as inside:
+
+        def unplugged() -> None:
+            # only then the node's kernel has told; a carrier that returns before that is no event
+            state = inside.link(leg.name).oper_state
+            if state is OperState.UP:
+                raise Unmet(f"{leg.name} is {state.name}")
+
+        netlink.apply(link_set(leg.port, up=False))
+        await wait_until(unplugged, deadline=_CARRIER_DEADLINE, what="the carrier is gone", where=room.name)
+        netlink.apply(link_set(leg.port, master=plan.wires[network].index), link_set(leg.port, up=True))
 
 
 def _veth(leg: Leg, plan: Plan, pid: int) -> Request:

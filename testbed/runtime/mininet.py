@@ -47,7 +47,7 @@ class LabNode(Node):  # type: ignore[misc]  # Mininet has no types
         self.room = room
         self.folder = folder
         self.starter: subprocess.Popen[bytes] | None = None
-        super().__init__(name, inNamespace=True, **params)
+        super().__init__(name, **{**params, "inNamespace": True})
 
     @classmethod
     def checkSetup(cls) -> None:  # noqa: N802  Mininet's name
@@ -204,7 +204,7 @@ class LabLink(Link):  # type: ignore[misc]
     """A link that the fabric made."""
 
     def __init__(self, node1: Node, node2: Node, **params: Any) -> None:
-        super().__init__(node1, node2, intf=LabIntf, **params)
+        super().__init__(node1, node2, **{**params, "intf": LabIntf})
 
     @classmethod
     def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:  # noqa: N802  Mininet's name

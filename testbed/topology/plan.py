@@ -6,7 +6,7 @@ Deterministic: the same topology gives the same plan.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
@@ -226,7 +226,7 @@ def _hosts(topology: Topology, wires: dict[str, Wire], indexes: count[int]) -> d
             used[network] += 1
             prefix = wires[network].prefix
             address = IPv6Interface((prefix.network_address + used[network], prefix.prefixlen))
-            legs[name].append(_leg(name, number, network, network, address, indexes))
+            legs[name].append(_leg(name, number, network, address, indexes))
     hosts = {}
     for name, node in topology.nodes.items():
         operator = topology.operator_of(name)
@@ -235,25 +235,24 @@ def _hosts(topology: Topology, wires: dict[str, Wire], indexes: count[int]) -> d
         services = frozenset(node.services)
         hosts[name] = Host(name, operator, domain, services, tuple(legs[name]), routes, after=node.after)
     for name, mobile in topology.mobile_nodes.items():
-        leg = _leg(name, 0, "eth0", mobile.attach, None, indexes)
+        leg = replace(_leg(name, 0, mobile.attach, None, indexes), name="eth0")
         hosts[name] = Host(name, None, None, frozenset(), (leg,), (), mobile)
     return hosts
 
 
-def _leg(node: str, number: int, name: str, network: str, address: IPv6Interface | None, indexes: count[int]) -> Leg:
+def _leg(node: str, number: int, network: str, address: IPv6Interface | None, indexes: count[int]) -> Leg:
     index = next(indexes)
     mac = f"02:00:00:00:{index >> 8 & 255:02x}:{index & 255:02x}"
-    return Leg(name, index, mac, network, address, f"{node}.{number}", next(indexes))
+    return Leg(network, index, mac, network, address, f"{node}.{number}", next(indexes))
 
 
 def _routes(name: str, nodes: dict[str, Node], legs: dict[str, list[Leg]], wires: dict[str, Wire]) -> tuple[Route, ...]:
     """Find the next hops over the fewest routers.
 
-    A host, and a router with one way out, gets a default route and a route for each network that lies elsewhere; a
-    router with several ways a route for each network, so that no packet for an unknown address runs in circles.
+    A host gets a default route and a route for each network that lies elsewhere; a router a route for each network,
+    so that no packet for an unknown address runs in circles, not even between two routers with one way out each.
     """
-    every_router = [n for n, node in nodes.items() if Service.ROUTER in node.services]
-    routers = [router for router in every_router if router != name]
+    routers = [n for n, node in nodes.items() if Service.ROUTER in node.services and n != name]
     hops: dict[str, IPv6Address] = {}
     reached = {leg.network for leg in legs[name]}
     near = sorted(reached)
@@ -268,8 +267,8 @@ def _routes(name: str, nodes: dict[str, Node], legs: dict[str, list[Leg]], wires
             reached.add(leg.network)
             hops[leg.network] = via
             waiting.extend((other, via) for other in routers if any(o.network == leg.network for o in legs[other]))
-    ways = Counter(hops.values())
-    default = ways.most_common(1)[0][0] if len(ways) == 1 or (hops and name not in every_router) else None
+    is_host = Service.ROUTER not in nodes[name].services
+    default = Counter(hops.values()).most_common(1)[0][0] if hops and is_host else None
     special = tuple(Route(wires[network].prefix, via) for network, via in hops.items() if via != default)
     return (Route(IPv6Network("::/0"), default), *special) if default else special
 

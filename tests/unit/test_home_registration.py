@@ -350,3 +350,18 @@ def test_no_interception_without_a_probe_and_no_change_by_a_discard(
             watch.take(home_agent.owner_gone(watch.entry), now)
         elif watch.probing:
             watch.dad_done(event == "unique", policy, now)
+
+
+def test_a_late_update_does_not_undo_a_deletion_6275_10_3_2() -> None:
+    prompt = Fate((0.1,))
+    fates = [Fate((0.1, 2.9)), prompt, prompt, prompt]  # the first update arrives twice
+    world = World(Policy((PREFIX,)), fates[::-1], [], mobile_node.start(1))
+    world.do("register", 1)
+    while world.advance(1.5):
+        pass
+    world.do("home", 0)
+    while world.advance(5.0):
+        pass
+    assert world.deleted
+    assert isinstance(world.watch.entry, home_agent.Deleted)
+    agreed(world)
