@@ -255,6 +255,10 @@ async def _remove(folder: Path) -> None:
             raise Unmet(f"still there: {', '.join(str(process.pid) for process in left)}")
 
     await wait_until(nothing_left, deadline=_DOWN_DEADLINE, what="all of the lab's processes are gone")
+    _delete(folder)
+
+
+def _delete(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
 

@@ -31,8 +31,8 @@ async def run(options: argparse.Namespace, console: Console) -> int:
     if not program:
         raise UsageError("there is no program to run", hint=f"testbed exec {options.node} -- ip -6 address")
     command = find(options.lab).room(options.node).command(program)
-    if options.json:
-        done = await run_process(command, check=False, deadline=3600, where=options.node)
-        console.result({"node": options.node, "program": program, "status": done.status, "output": done.output})
-        return done.status
-    os.execvp(command[0], command)  # noqa: S606  an argument list, no shell
+    if not options.json:
+        os.execvp(command[0], command)  # noqa: S606  an argument list, no shell
+    done = await run_process(command, check=False, deadline=3600, where=options.node)
+    console.result({"node": options.node, "program": program, "status": done.status, "output": done.output})
+    return done.status

@@ -16,8 +16,10 @@ from testbed.topology.plan import Esp, make_plan
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping, Sequence
 
     from testbed.console import Console
+    from testbed.render.render import File
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,14 @@ async def run(options: argparse.Namespace, console: Console) -> int:
     path, folder = find(options.scenario), Path(options.to)
     topology = load(path)
     rendered = render(make_plan(topology, passwords_of(topology, path.parent), Esp(options.esp)))
+    written = _write(rendered, folder)
+    console.text("".join(f"{path}\n" for path in written))
+    console.result({"files": written})
+    return 0
+
+
+def _write(rendered: Mapping[str, Sequence[File]], folder: Path) -> list[str]:
+    """Write files into a new folder and return their paths."""
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError as error:
@@ -50,6 +60,4 @@ async def run(options: argparse.Namespace, console: Console) -> int:
             with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
                 stream.write(file.content)
             written.append(str(target))
-            console.text(f"{target}\n")
-    console.result({"files": written})
-    return 0
+    return written

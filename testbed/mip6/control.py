@@ -115,8 +115,9 @@ def _described(error: TestbedError) -> dict[str, Any]:
 
 def _answer(line: bytes, where: str) -> dict[str, Any]:
     with contextlib.suppress(ValueError, RecursionError):
-        match json.loads(line):
-            case {"event": dict()} | {"result": dict()} | {"error": {"message": str()}} as answer:
+        answer: dict[str, Any] = json.loads(line)
+        match answer:
+            case {"event": dict()} | {"result": dict()} | {"error": {"message": str()}}:
                 return answer
     raise LabError("its answer makes no sense", where=where, evidence=(line[:200].decode(errors="replace").strip(),))
 

@@ -52,13 +52,18 @@ async def by_service(domain: str, servers: Sequence[IPv6Address], rng: random.Ra
     if not records or records[0].target == dns.name.root:
         raise DiscoveryError(f"{domain} has no SRV records for home agents", evidence=_said(question, answer))
     agents: list[HomeAgent] = []
+    failures: list[str] = []
     for record in ordered(records, rng):
         name = record.target.to_text(omit_final_dot=True)
         addresses = _addresses(answer, record.target)  # additional section: RFC 5026 section 5.1.2
         if not addresses:
-            found = await by_name(name, servers)
-            addresses = [agent.address for agent in found]
+            try:
+                addresses = [agent.address for agent in await by_name(name, servers)]
+            except DiscoveryError as error:
+                failures += [error.message, *error.evidence]
         agents.extend(HomeAgent(name, address) for address in addresses)
+    if not agents:
+        raise DiscoveryError(f"no home agent of {domain} has an address", evidence=tuple(failures))
     return agents
 
 
@@ -102,7 +107,10 @@ async def _ask(name: str, kind: dns.rdatatype.RdataType, servers: Sequence[IPv6A
     for _ in range(_TRIES):
         for server in servers:
             try:
-                answer = await dns.asyncquery.udp(query, str(server), timeout=timeout, ignore_unexpected=True)
+                # an answer that does not fit is asked for again by TCP: RFC 7766 section 5
+                answer, _ = await dns.asyncquery.udp_with_fallback(
+                    query, str(server), timeout=timeout, ignore_unexpected=True
+                )
             except (dns.exception.DNSException, OSError) as error:
                 tried.append(f"{server}: {error or type(error).__name__}")
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import Self
 
 
 class StrictVersion(tuple[int, ...]):
@@ -15,7 +16,7 @@ class StrictVersion(tuple[int, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> StrictVersion:
+    def __new__(cls, text: str) -> Self:
         """Read a version."""
         return super().__new__(cls, map(int, text.split(".")))
 

@@ -53,7 +53,7 @@ class LabNode(Node):  # type: ignore[misc]  # Mininet has no types
     def checkSetup(cls) -> None:  # noqa: N802  Mininet's name
         """Ask for none of the programs that stock nodes run: mnexec, ifconfig."""
 
-    def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802  Mininet's name
+    def startShell(self, mnopts: str | None = None) -> None:  # noqa: ARG002, N802  Mininet's name and parameter
         """Start or attach to the node's init; the shell itself waits until it is wanted."""
         if self.room:
             self.pid = self.room.init.pid
@@ -109,8 +109,7 @@ class LabNode(Node):  # type: ignore[misc]  # Mininet has no types
 
         await wait_until(announced, deadline=_START_DEADLINE, what="the node's init runs", where=self.name)
         starter.stdout.close()
-        children = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
-        self.room = Room(self.name, Inhabitant.of(int(children[0])), folder)
+        self.room = Room(self.name, Inhabitant.of(_child(starter.pid)), folder)
         self.pid = self.room.init.pid
         return self.room
 
@@ -238,6 +237,11 @@ def detach(net: Mininet) -> None:
     """End what Mininet started for us; ``Mininet.stop`` would delete every link of the lab."""
     for node in net.values():
         node.terminate()
+
+
+def _child(pid: int) -> int:
+    """Return the only child of a process: unshare forks, and what it forked is the init."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _empty() -> Mininet:

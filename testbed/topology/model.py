@@ -6,7 +6,7 @@ The shapes are checked here, value by value; what one part says of another is ch
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv6Network  # noqa: TC003 - pydantic needs it when the program runs
+from ipaddress import IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints

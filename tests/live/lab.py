@@ -24,7 +24,7 @@ from testbed.lab import Saved
 from testbed.runtime.base import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PROJECT = Path(__file__).parents[2]
 TESTBED = str(PROJECT / ".venv" / "bin" / "testbed")
@@ -282,12 +282,12 @@ class Capture:
         return captured == received
 
 
-def _namespaces(pids: Any) -> set[str]:
+def _namespaces(pids: Iterable[int]) -> set[str]:
     found = set()
     for pid in pids:
-        for kind in ("net", "mnt", "pid", "uts"):
-            with contextlib.suppress(OSError):
-                found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+        with contextlib.suppress(OSError):
+            os.readlink(f"/proc/{pid}/exe")  # fails for the dead that nobody has waited for
+            found.update(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "pid", "uts"))
     return found
 
 

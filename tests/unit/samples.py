@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,9 +13,10 @@ from testbed.topology.document import parse
 from testbed.topology.load import load
 from testbed.topology.plan import Esp, Plan, make_plan
 from testbed.topology.shape import validate
+from testbed.wait import Unmet, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from testbed.topology.model import Topology
 
@@ -35,6 +37,20 @@ def checked(document: dict[str, Any]) -> Topology:
     assert topology is not None, problems
     assert not [*problems, *check(topology, parsed.marks, ROOT)]
     return topology
+
+
+def chance(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311  a test that can be repeated
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition is true."""
+
+    def asked() -> None:
+        if not condition():
+            raise Unmet
+
+    await wait_until(asked, deadline=DEADLINE, what="what the test waits for")
 
 
 def wait_for(coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import wait_for
+from samples import until, wait_for
 
 from testbed.errors import BootstrapError, LabError, TestbedError, WireError
 from testbed.mip6 import control
@@ -96,14 +96,16 @@ async def exchange(*lines: bytes) -> list[dict[str, Any]]:
         await writer.wait_closed()
 
 
-async def gathered(answers: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [answer async for answer in answers]
+async def gather(answers: AsyncIterator[dict[str, Any]], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async for answer in answers:
+        told.append(answer)  # noqa: PERF401  a comprehension would lose what came before an error
+    return told
 
 
 def test_events_then_the_result() -> None:
     async def test(agent: Agent) -> None:
         request = {"op": "count", "events": 3, "text": "ü\n\0"}
-        answers = await gathered(control.ask(PATH, request, where="mn1"))
+        answers = await gather(control.ask(PATH, request, where="mn1"), [])
         assert answers == [{"event": {"number": number}} for number in range(3)] + [{"result": {"counted": 3}}]
         assert agent.done == [request]
 
@@ -115,8 +117,8 @@ def test_only_its_owner_can_open_it() -> None:
     os.umask(before)
 
     async def test(_: Agent) -> None:
-        assert stat.S_IMODE(PATH.stat().st_mode) == 0o600
-        assert stat.S_ISSOCK(PATH.stat().st_mode)
+        mode = os.stat(PATH).st_mode  # noqa: PTH116  Path.stat is as little asynchronous
+        assert (stat.S_IMODE(mode), stat.S_ISSOCK(mode)) == (0o600, True)
         now = os.umask(before)
         assert now == before  # what others make meanwhile is as always
 
@@ -125,10 +127,9 @@ def test_only_its_owner_can_open_it() -> None:
 
 def test_a_failed_bootstrap_is_one_at_the_other_end() -> None:
     async def test(_: Agent) -> None:
-        told = []
+        told: list[dict[str, Any]] = []
         with pytest.raises(BootstrapError) as caught:
-            async for answer in control.ask(PATH, {"op": "refuse"}, where="mn1"):
-                told.append(answer)  # noqa: PERF401  a comprehension would lose it when the error comes
+            await gather(control.ask(PATH, {"op": "refuse"}, where="mn1"), told)
         assert told == [{"event": {"step": "ike"}}]
         error = caught.value
         assert (error.message, error.step, error.where) == ("nobody answered", "ike", "mn1")
@@ -187,7 +188,7 @@ def test_what_is_no_request(line: bytes) -> None:
 
 def test_the_client_makes_an_error_of_a_refused_request() -> None:
     async def test(_: Agent) -> None:
-        with pytest.raises(TestbedError, match="^mn1: not a request"):
+        with pytest.raises(TestbedError, match=r"^mn1: not a request"):
             await control.result_of(PATH, {"op": "no-such-operation"}, where="mn1")
 
     served(test)
@@ -232,8 +233,7 @@ def test_a_client_that_leaves_midway() -> None:
         assert json.loads(await reader.readline()) == {"event": {"waiting": True}}
         writer.transport.abort()
         agent.go_on.set()
-        while not agent.done:
-            await asyncio.sleep(0.001)
+        await until(lambda: agent.done)
         assert agent.done == [{"op": "wait"}]  # what was asked for is done
 
     served(test)
@@ -243,8 +243,7 @@ def test_a_client_that_never_reads() -> None:
     async def test(agent: Agent) -> None:
         _, writer = await asyncio.open_unix_connection(PATH)
         writer.write(b'{"op": "count", "events": 50000}\n' * 2)
-        while not agent.done:
-            await asyncio.sleep(0.001)
+        await until(lambda: agent.done)
         assert await control.result_of(PATH, {"op": "count"}, where="ha1") == {"counted": 0}  # others are served
         writer.transport.abort()
 
@@ -279,7 +278,7 @@ def test_a_server_that_goes_away(answer: bytes) -> None:
         async with await asyncio.start_unix_server(vanish, PATH):
             await control.result_of(PATH, {"op": "status"}, where="mn1")
 
-    with pytest.raises(LabError, match="^mn1: it went away before it answered$"):
+    with pytest.raises(LabError, match=r"^mn1: it went away before it answered$"):
         wait_for(scenario())
 
 
@@ -291,7 +290,7 @@ def test_a_server_that_resets_the_connection() -> None:
         async with await asyncio.start_unix_server(reset, PATH):
             await control.result_of(PATH, {"op": "status"}, where="mn1")
 
-    with pytest.raises(LabError, match="^mn1: it went away before it answered$"):
+    with pytest.raises(LabError, match=r"^mn1: it went away before it answered$"):
         wait_for(scenario())
 
 
@@ -330,9 +329,9 @@ def test_an_operation_that_fails_unforeseen_is_told_and_others_go_on() -> None:
 
     async def scenario() -> None:
         async with await control.serve(PATH, {"crash": crash, "wire": wire}):
-            with pytest.raises(TestbedError, match="^mn1: "):
+            with pytest.raises(TestbedError, match=r"^mn1: "):
                 await control.result_of(PATH, {"op": "crash"}, where="mn1")
-            with pytest.raises(TestbedError, match="^mn1: too short$"):
+            with pytest.raises(TestbedError, match=r"^mn1: too short$"):
                 await control.result_of(PATH, {"op": "wire"}, where="mn1")
 
     wait_for(scenario())
