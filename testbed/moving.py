@@ -41,7 +41,8 @@ async def move(lab: Lab, node: str, network: str, listener: Listener) -> Moved:
     room = mobile_room(lab, node)
     suitable = [n for n, w in lab.plan.wires.items() if w.network.kind is not NetworkKind.TRANSIT]
     if network not in suitable:
-        raise LabError(f"a mobile node cannot attach to {network!r}", hint=f"networks: {', '.join(suitable)}")
+        known = "a mobile node cannot attach to" if network in lab.plan.wires else "there is no network"
+        raise LabError(f"{known} {network!r}", hint=f"networks for mobile nodes: {', '.join(suitable)}")
     leg = lab.plan.hosts[node].legs[0]
     result: dict[str, Any] = {}
     async with contextlib.aclosing(ask(agent_socket(room), {"op": "next-handover"}, where=node)) as answers:

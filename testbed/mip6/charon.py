@@ -22,7 +22,7 @@ from testbed.errors import TestbedError
 from testbed.wait import Unmet, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 VICI_SOCKET = "/run/lab/var/strongswan/vici"
 IKE_PROPOSALS = ("aes128-sha256-x25519",)
@@ -161,26 +161,30 @@ class Charon:
         end = time.monotonic() + _NOTICE_DEADLINE
         made = False
         seen: deque[str] = deque(maxlen=5)
-        for _, entry in _connect(self._path).listen(["log"], timeout=_QUIET):
-            if not made:  # from here on charon tells us what it logs
-                change()
-                made = True
-            line = _text(entry or {}).get("msg", "")
-            if words in line:
-                return
-            if line:
-                seen.append(line)
-            if time.monotonic() > end:
-                break
+        try:
+            with _connected(self._path) as session, contextlib.closing(session.listen(["log"], timeout=_QUIET)) as log:
+                for _, entry in log:
+                    if not made:  # from here on charon tells us what it logs
+                        change()
+                        made = True
+                    line = _text(entry or {}).get("msg", "")
+                    if words in line:
+                        return
+                    if line:
+                        seen.append(line)
+                    if time.monotonic() > end:
+                        break
+        except OSError as error:
+            raise IkeError(f"charon went away: {error}", evidence=tuple(seen)) from error
         raise IkeError(f"charon did not notice within {_NOTICE_DEADLINE:g} s: {words}", evidence=tuple(seen))
 
     def _initiate(self, request: dict[str, str]) -> None:
         lines: list[str] = []
-        session = _connect(self._path)
         try:
-            for entry in session.initiate(request):
-                message = _text(entry)
-                lines.append(f"[{message.get('group', '?')}] {message.get('msg', '')}")
+            with _connected(self._path) as session:
+                for entry in session.initiate(request):
+                    message = _text(entry)
+                    lines.append(f"[{message.get('group', '?')}] {message.get('msg', '')}")
         except vici.exception.CommandException as error:
             raise IkeError(str(error), evidence=tuple(lines)) from error
         except OSError as error:
@@ -236,8 +240,20 @@ def _connect(path: str) -> Any:
     try:
         connection.connect(path)
     except OSError as error:
+        connection.close()
         raise IkeError(f"charon does not answer on {path}: {error.strerror}") from error
     return vici.Session(connection)
+
+
+@contextlib.contextmanager
+def _connected(path: str) -> Iterator[Any]:
+    """Give a session of its own, for what keeps a session busy."""
+    session = _connect(path)
+    try:
+        yield session
+    finally:
+        with contextlib.suppress(OSError):  # charon closed it already
+            session.transport.close()
 
 
 def _text(value: Any) -> Any:

@@ -106,6 +106,7 @@ class MobileNode:
             lost = notice.kind == "ike-updown" and not notice.up
             if lost and self._home and notice.association.number == self._home.association and not self._busy.locked():
                 note("security association ended by the home agent")
+                self._registrar.close()  # there is no way left to tell it anything
                 self._trouble(Remedy.REDISCOVER)
 
     async def follow_link(self) -> None:
