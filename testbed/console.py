@@ -21,10 +21,10 @@ _SOURCE_WIDTH = 18
 class Console:
     """Prints for a person, or with ``as_json`` events on standard error and one document at the end."""
 
-    def __init__(self, *, as_json: bool = False, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> None:
+    def __init__(self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._as_json = as_json
-        self._out = out
-        self._err = err
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
 
     def event(self, event: Event) -> None:
         """Tell an event."""
@@ -54,10 +54,10 @@ class Console:
             self._out.write("\n")
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table."""
+        """Print a table; one whose header is empty has no line for it."""
         lines = [tuple(str(cell) for cell in row) for row in (header, *rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-        for line in lines:
+        for line in lines if any(header) else lines[1:]:
             self.text("  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n")
 
     def interrupted(self) -> None:

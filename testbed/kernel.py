@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testbed.errors import ProcessError
+from testbed.errors import ProcessError, UnsupportedError
 from testbed.process import run
 from testbed.topology.plan import Esp
 
@@ -30,10 +30,11 @@ ESP = Feature(
         *("auth", "hmac(sha256)", _KEY_256),
     ),
 )
+TUN = Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "trial0", "mode", "tun"))
 FEATURES = (
     Feature("veth", "links between nodes", (*_LINK, "veth", "peer", "name", "trial1")),
     Feature("bridge", "networks", (*_LINK, "bridge")),
-    Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "trial0", "mode", "tun")),
+    TUN,
     Feature("nftables", "the guards of the mobility agents", ("nft", "add", "table", "ip6", "trial")),
     ESP,
     Feature(
@@ -66,3 +67,15 @@ async def esp() -> Esp:
         return Esp.USERLAND if await has(ESP) else Esp.KERNEL
     except ProcessError:
         return Esp.USERLAND
+
+
+async def require_tun() -> None:
+    """See that charon can do ESP itself.
+
+    Raises:
+        UnsupportedError: it cannot; carries what the kernel said.
+    """
+    if said := await has(TUN):
+        raise UnsupportedError(
+            "neither ESP nor TUN in the kernel", evidence=(said,), hint="'testbed doctor' says what can run here"
+        )

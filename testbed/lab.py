@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testbed import kernel
-from testbed.daemons.start import Running, check_all, put_files, start_all
+from testbed.daemons.start import Running, check_all, put_files, require_programs, start_all
 from testbed.errors import LabError, TestbedError, UnsupportedError, UsageError
 from testbed.events import Event, Listener
 from testbed.render.render import render
 from testbed.runtime import fabric
 from testbed.runtime.base import FABRIC, Inhabitant, Room, Runtime, marked
 from testbed.topology.load import load
-from testbed.topology.model import Timers, Topology
+from testbed.topology.model import Protection, Timers, Topology
 from testbed.topology.passwords import passwords_of
 from testbed.topology.plan import Esp, Plan, make_plan
 from testbed.wait import Unmet, wait_until
@@ -146,7 +146,10 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
         if folder.exists():
             raise LabError(f"lab {name!r} is up already", hint=f"testbed down --lab {name}")
         esp = await kernel.esp()
+        if esp is Esp.USERLAND and topology.protection is Protection.TUNNEL:
+            await kernel.require_tun()
         plan = make_plan(topology, passwords, esp)
+        require_programs(plan)
         rendered = render(plan)
         listener(Event("phase", "plan", f"{len(plan.hosts)} nodes, {len(plan.wires)} networks, ESP by {esp}"))
         try:

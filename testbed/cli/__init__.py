@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed import __version__
@@ -52,10 +54,17 @@ class Parser(argparse.ArgumentParser):
         if action.option_strings and action.dest not in ("help", "version"):
             variable = f"TESTBED_{action.dest.upper()}"
             action.help = f"{action.help} (${variable})"
-            value = os.environ.get(variable)
-            if value is not None:
-                action.default = value not in ("", "0", "no") if action.nargs == 0 else value
+            if value := os.environ.get(variable):
+                self._set_default(action, variable, value)
         return action
+
+    def _set_default(self, action: argparse.Action, variable: str, value: str) -> None:
+        if action.nargs == 0:
+            action.default = value not in ("0", "no")
+            return
+        if action.choices is not None and value not in action.choices:
+            self.error(f"{variable}: invalid choice: {value!r} (choose from {', '.join(map(repr, action.choices))})")
+        action.default, action.required = value, False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,6 +120,14 @@ def lab_argument(parser: argparse.ArgumentParser) -> None:
 def json_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def program_name() -> str:
+    """Return how this program can be called from here: by its name if that is found, else by its path."""
+    program = Path(sys.executable).with_name("testbed")
+    if shutil.which("testbed") == str(program):
+        return "testbed"
+    return os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
 
 
 def _without_command(name: str | None) -> int:

@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from testbed.bootstrap import Bootstrapped, bootstrap
-from testbed.cli import lab_argument
+from testbed.cli import lab_argument, program_name
 from testbed.cli.bootstrap_command import show
 from testbed.cli.scenarios import find
 from testbed.errors import BootstrapError
 from testbed.lab import DEFAULT_NAME, Lab, down, folder_of, up
 from testbed.runtime.mininet import MininetRuntime
-from testbed.topology.model import Timers
+from testbed.topology.model import NetworkKind, Service, Timers
 
 if TYPE_CHECKING:
     import argparse
@@ -62,14 +62,19 @@ async def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _what_next(lab: Lab, done: list[Bootstrapped], console: Console) -> None:
-    first = done[0] if done else None
-    tries = [("testbed status", "nodes, daemons, bindings from both ends")]
-    if first:
-        tries.append((f"testbed exec cn1 -- ping {first.home_address}", "reach the mobile node at its home address"))
-        tries.append((f"testbed logs {first.node}", "what the mobile node did"))
-    tries += [("testbed cli", "Mininet's prompt"), ("testbed down", "remove the lab")]
-    option = _named(lab)
-    commands = [(_with(command, option), text) for command, text in tries]
+    tries = [("status", "nodes, daemons, bindings from both ends")]
+    if done:
+        home, node = done[0].home_address, done[0].node
+        tries += [
+            (f"exec {host.name} -- ping {home}", "reach the mobile node at its home address")
+            for host in lab.plan.hosts_with(Service.CORRESPONDENT)[:1]
+        ]
+        others = [n for n, wire in lab.plan.wires.items() if wire.network.kind is NetworkKind.ACCESS]
+        tries += [(f"move {node} {network}", "take it to another network") for network in others[1:2]]
+        tries.append((f"logs {node}", "what the mobile node did"))
+    tries += [("cli", "Mininet's prompt"), ("down", "remove the lab")]
+    program, option = program_name(), _named(lab)
+    commands = [(f"{program} {_with(command, option)}", text) for command, text in tries]
     width = max(len(command) for command, _ in commands)
     lines = "".join(f"  {command:{width}}  {text}\n" for command, text in commands)
     console.text(f"\nthe lab stays up; try\n{lines}")

@@ -58,6 +58,23 @@ def put_files(plan: Plan, rendered: Mapping[str, tuple[File, ...]], folder: Path
             _write(lab / "etc" / file.path, file.content, users[file.path.split("/")[0]])
 
 
+def require_programs(plan: Plan) -> None:
+    """See that every daemon of a plan and its checker are installed.
+
+    Raises:
+        UnsupportedError: one is not.
+    """
+    for host in plan.hosts.values():
+        for daemon in daemons_of(host):
+            for program in (daemon.command[0], *daemon.check[:1]):
+                if shutil.which(program) is None:
+                    package = f"the package {daemon.package} has it; " if daemon.package else ""
+                    hint = f"{package}'testbed doctor' says what else is missing"
+                    raise UnsupportedError(
+                        f"there is no program {program}", where=f"{host.name}/{daemon.name}", hint=hint
+                    )
+
+
 async def check_all(plan: Plan, rooms: Mapping[str, Room]) -> None:
     """Run every daemon's own checker on its configuration.
 
@@ -124,11 +141,7 @@ async def _start(daemon: Daemon, room: Room, listener: Listener) -> Running:
 
     def condition() -> str:
         if process.returncode is not None:
-            raise NotReadyError(
-                f"{daemon.name} ended with status {process.returncode} while starting",
-                where=where,
-                evidence=log_tail(log),
-            )
+            raise NotReadyError(f"{daemon.name} ended with status {process.returncode} while starting", where=where)
         return daemon.ready(room)
 
     try:

@@ -53,7 +53,10 @@ def machine(cli: Cli) -> Iterator[None]:
     """See after each test that nothing is left."""
     host = Host.now()
     yield
-    cli.assert_nothing_left()
+    try:
+        cli.assert_nothing_left()
+    finally:
+        cli("clean")  # so that one failure does not make more
     host.assert_unchanged()
 
 
