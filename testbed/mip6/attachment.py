@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from testbed.errors import NotReadyError, TestbedError
+from testbed.mip6 import leasing
 from testbed.mip6.dhcpv6_client import Client, Information, Lease
+from testbed.mip6.journal import note
 from testbed.mip6.ndlink import HeardRouter, RouterSolicitor
 from testbed.mip6.steps import Name, Steps
 from testbed.netlink import (
@@ -20,7 +22,6 @@ from testbed.netlink import (
     Overrun,
     Present,
     Watcher,
-    address_add,
     address_del,
     link_set,
     route_del,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _ADDRESS_DEADLINE = 10.0  # seconds; DAD takes one (RFC 4862 section 5.1)
 _DHCP_DEADLINE = 15.0
+_LEASES = 3  # tries until a leased address is nobody else's
 
 
 class DuplicateAddressError(TestbedError):
@@ -47,6 +49,7 @@ class Attachment:
     router: IPv6Address
     dns_servers: tuple[IPv6Address, ...]
     domains: tuple[str, ...]
+    lease: Lease | None
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,11 @@ async def settle(interface: str, heard: HeardRouter, delays: Delays, rng: random
         client = Client(interface, rng=rng)
         information: Information | None
         if heard.advertisement.managed:
-            lease = await client.solicit(max_delay=delays.dhcp, deadline=_DHCP_DEADLINE)
+            lease, address = await _lease(client, device, interface, delays)
             information = lease.information
-            wanted = _configure(device, lease)
-            address = await _usable(device, lambda a: a.interface.ip == wanted, interface)
-            prefix, way = _on_link(heard, wanted), "DHCPv6"
+            prefix, way = _on_link(heard, address.interface.ip), "DHCPv6"
         else:
-            prefix = _autonomous(heard)
+            lease, prefix = None, _autonomous(heard)
             address, information = await asyncio.gather(
                 _usable(device, lambda a: a.interface.ip in prefix, interface),
                 _information(client, heard, delays),
@@ -121,7 +122,7 @@ async def settle(interface: str, heard: HeardRouter, delays: Delays, rng: random
         step.waiting = time.monotonic() - began
         step.facts.update(care_of_address=address.interface.ip, way=way)
     domains = information.domains if information else ()
-    return Attachment(address.interface.ip, prefix, heard.router, servers, domains)
+    return Attachment(address.interface.ip, prefix, heard.router, servers, domains, lease)
 
 
 def leave(interface: str, left: Attachment) -> None:
@@ -137,6 +138,10 @@ def leave(interface: str, left: Attachment) -> None:
         for route in netlink.routes():
             if route.device == device and (route.via == left.router or route.destination == left.prefix):
                 netlink.apply(route_del(route))
+
+
+def _is(wanted: IPv6Address) -> Callable[[Address], bool]:
+    return lambda address: address.interface.ip == wanted
 
 
 async def _usable(device: int, wanted: Callable[[Address], bool], interface: str) -> Address:
@@ -172,6 +177,20 @@ async def _usable(device: int, wanted: Callable[[Address], bool], interface: str
     raise AssertionError("the watcher has no end")
 
 
+async def _lease(client: Client, device: int, interface: str, delays: Delays) -> tuple[Lease, Address]:
+    """Get a lease for an address that nobody else on the link has (RFC 8415 section 18.2.10.1)."""
+    for _ in range(_LEASES):
+        lease = await client.solicit(max_delay=delays.dhcp, deadline=_DHCP_DEADLINE)
+        wanted = lease.addresses[0].address
+        leasing.configure(interface, lease)
+        try:
+            return lease, await _usable(device, _is(wanted), interface)
+        except DuplicateAddressError:
+            note("lease declined", address=wanted)
+            await client.decline(lease, deadline=_DHCP_DEADLINE)
+    raise DuplicateAddressError(f"{_LEASES} leased addresses belonged to other nodes", where=interface)
+
+
 async def _information(client: Client, heard: HeardRouter, delays: Delays) -> Information | None:
     """Ask for the other configuration if the router says that there is some; it is no must if RDNSS is there."""
     if not heard.advertisement.other:
@@ -182,15 +201,6 @@ async def _information(client: Client, heard: HeardRouter, delays: Delays) -> In
         if heard.advertisement.rdnss:
             return None
         raise
-
-
-def _configure(device: int, lease: Lease) -> IPv6Address:
-    """Give the interface the leased address; the kernel then does DAD."""
-    first = lease.addresses[0]
-    interface = IPv6Interface((first.address, 128))
-    with Netlink() as netlink:
-        netlink.apply(address_add(device, interface, valid=first.valid, preferred=first.preferred, replace=True))
-    return first.address
 
 
 def _on_link(heard: HeardRouter, address: IPv6Address) -> IPv6Network:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from testbed.errors import WireError
 from testbed.mip6 import binding, charon, control, guard, wire
 from testbed.mip6.complaints import Complaints
+from testbed.mip6.dhaad import HomeAgentDiscovery
 from testbed.mip6.home_tunnel import HomeTunnel
 from testbed.mip6.journal import note
 from testbed.mip6.ndlink import HomeLink
@@ -40,6 +42,7 @@ class Configuration:
     address: IPv6Address
     home_link: str
     home_prefix: IPv6Network
+    preference: int
     esp: str
     retrans_timer: float
     certificate: str
@@ -70,6 +73,13 @@ class HomeAgent:
         self._probes: dict[IPv6Address, asyncio.Task[None]] = {}
         self._timers: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._complaints = Complaints(configuration.address)
+        self._discovery = HomeAgentDiscovery(
+            configuration.home_link,
+            configuration.home_prefix,
+            configuration.address,
+            configuration.preference,
+            random.SystemRandom(),
+        )
         self._refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # one queue: what the state machine decides is carried out in the order decided
@@ -79,6 +89,7 @@ class HomeAgent:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._carrier.run(self._heard, self._gone))
+            group.create_task(self._discovery.run())
             group.create_task(self._carry_out())
 
     async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
@@ -99,6 +110,7 @@ class HomeAgent:
                 if isinstance(entry, binding.Bound)
             ],
             "owners": self._carrier.status(),
+            "home_agents": self._discovery.status(),
             "refused": self._refused,
         }
 
@@ -295,10 +307,10 @@ async def main(path: Path) -> None:
     charon_of_node = await charon.Charon.reach()
     await charon_of_node.trust(configuration.trust_anchor)
     await charon_of_node.private_key(configuration.key)
-    connection = charon.home_agent(
-        address=configuration.address, name=configuration.identity, certificate=configuration.certificate
-    )
-    await charon_of_node.load("mobile-nodes", connection)
+    # a mobile node asks for the home agent by name, or by address if that is all that it knows
+    for connection, name in (("by-name", configuration.identity), ("by-address", str(configuration.address))):
+        described = charon.home_agent(address=configuration.address, name=name, certificate=configuration.certificate)
+        await charon_of_node.load(connection, described)
     carrier = HomeTunnel(configuration.address, charon_of_node)
     with HomeLink(configuration.home_link, configuration.address) as link:
         agent = HomeAgent(configuration, carrier, link)

@@ -13,14 +13,15 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BootstrapError, LabError, NotReadyError, TestbedError
-from testbed.mip6 import charon, control, discovery, guard, home_route
+from testbed.mip6 import charon, control, dhaad, discovery, guard, home_route
 from testbed.mip6.attachment import Attachment, Delays, attach, find_router, leave, settle
 from testbed.mip6.journal import note
+from testbed.mip6.leasing import LeaseKeeper
 from testbed.mip6.movement import carrier_returns
 from testbed.mip6.registrar import Registrar
 from testbed.mip6.registration import Remedy
@@ -85,6 +86,7 @@ class MobileNode:
         self._configuration = configuration
         self._charon = charon_of_node
         self._rng = rng
+        self._leases = LeaseKeeper(configuration.interface, rng)
         self._busy = asyncio.Lock()
         self._attachment: Attachment | None = None
         self._home: Home | None = None
@@ -125,6 +127,7 @@ class MobileNode:
             steps = Steps(send)
             self._attachment = None
             self._attachment = await attach(self._configuration.interface, self._configuration.delays, self._rng, steps)
+            self._leases.follow(self._attachment.lease)
             await self._find_home(self._attachment, steps)
             return self._described(steps)
 
@@ -195,6 +198,8 @@ class MobileNode:
                 return await discovery.by_service(seed["domain"], attachment.dns_servers, self._rng)
             case "dns-aaaa":
                 return await discovery.by_name(seed["name"], attachment.dns_servers)
+            case "dhaad":
+                return await dhaad.discover(IPv6Network(seed["prefix"]), attachment.care_of, self._rng)
             case _:
                 return [discovery.HomeAgent(seed["name"], IPv6Address(seed["address"]))]
 
@@ -300,6 +305,7 @@ class MobileNode:
         leave(interface, old)
         new = await settle(interface, heard, self._configuration.delays, self._rng, steps)
         self._attachment = new
+        self._leases.follow(new.lease)
         if self._home is None:
             at_home, self._at_home = self._at_home, None
             if at_home and at_home.address not in new.prefix:

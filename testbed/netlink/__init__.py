@@ -15,12 +15,15 @@
         )
 """
 
+from testbed.netlink.generic import set_tunnel_source
 from testbed.netlink.namespace import Namespace, in_namespace, write_sysctl
 from testbed.netlink.records import (
     DEFAULT,
     INFINITE,
     Address,
     AddressFlag,
+    Decapsulate,
+    Encapsulate,
     Link,
     Neighbour,
     NeighbourState,
@@ -59,6 +62,8 @@ __all__ = [
     "INFINITE",
     "Address",
     "AddressFlag",
+    "Decapsulate",
+    "Encapsulate",
     "Event",
     "Gone",
     "Link",
@@ -94,5 +99,6 @@ __all__ = [
     "route_replace",
     "rule_add",
     "rule_del",
+    "set_tunnel_source",
     "write_sysctl",
 ]

@@ -103,6 +103,27 @@ class Rta:
     PREFSRC: Final = 7
     MULTIPATH: Final = 9
     TABLE: Final = 15
+    ENCAP_TYPE: Final = 21
+    ENCAP: Final = 22
+
+
+class Lwtunnel:
+    """Kinds of encapsulation by a route (linux/lwtunnel.h, LWTUNNEL_ENCAP_*)."""
+
+    SEG6: Final = 5
+    SEG6_LOCAL: Final = 7
+
+
+class Seg6:
+    """Encapsulation by segment routing (linux/seg6_iptunnel.h, seg6_local.h and seg6_genl.h)."""
+
+    IPTUNNEL_SRH: Final = 1
+    IPTUNNEL_MODE_ENCAP_RED: Final = 3
+    LOCAL_ACTION: Final = 1
+    LOCAL_TABLE: Final = 3
+    LOCAL_ACTION_END_DT6: Final = 7
+    CMD_SET_TUNSRC: Final = 3
+    ATTR_DST: Final = 1
 
 
 class Fra:

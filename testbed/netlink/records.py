@@ -143,12 +143,30 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Encapsulate:
+    """What a route does before its next hop: it puts packets into IPv6 packets to ``peer`` (RFC 2473).
+
+    By segment routing reduced to a single segment, which leaves nothing of it on the wire (RFC 8986 section 5.2). The
+    outer source is that of ``set_tunnel_source``.
+    """
+
+    peer: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Decapsulate:
+    """What a route does with IPv6 packets in IPv6 packets: looks the inner one up in ``table`` (RFC 8986 section 4.6)."""
+
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """An IPv6 route.
 
     ``via`` is the next hop, ``device`` the index of the outgoing link or 0, ``source`` the preferred source
     address. ``metric`` 0 leaves it to the kernel, which takes 1024. ``table`` is a ``Table`` or another
-    number below 2**32.
+    number below 2**32. ``tunnel`` is not read back from the kernel.
     """
 
     destination: IPv6Network = DEFAULT
@@ -159,6 +177,7 @@ class Route:
     source: IPv6Address | None = None
     type: RouteType = RouteType.UNICAST
     origin: int = RouteOrigin.STATIC
+    tunnel: Encapsulate | Decapsulate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,18 @@ from testbed.netlink.constants import (
     Ifla,
     IflaBr,
     IflaInfo,
+    Lwtunnel,
     Nda,
     Ntf,
     Rta,
     Rtm,
+    Seg6,
 )
 from testbed.netlink.records import (
     DEFAULT,
     INFINITE,
+    Decapsulate,
+    Encapsulate,
     Neighbour,
     NeighbourState,
     Route,
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
     from testbed.netlink.namespace import Namespace
 
 _MAC_LENGTH = 6
+# mode, then next header, length in units of 8 octets, routing type, segments left, last entry, flags, tag, one segment
+_SEGMENT_ROUTING: Final = struct.Struct("=iBBBBBBH16s")  # RFC 8754 section 2
 _NEW: Final = Flag.CREATE | Flag.EXCLUSIVE
 _NEW_OR_CHANGED: Final = Flag.CREATE | Flag.REPLACE
 
@@ -300,7 +306,22 @@ def _route_body(route: Route, origin: int | None = None) -> bytes:
         + (u32(Rta.OIF, route.device) if route.device else b"")
         + (u32(Rta.PRIORITY, route.metric) if route.metric else b"")
         + (attribute(Rta.PREFSRC, route.source.packed) if route.source else b"")
+        + _tunnel(route.tunnel)
     )
+
+
+def _tunnel(tunnel: Encapsulate | Decapsulate | None) -> bytes:
+    """Encode struct seg6_iptunnel_encap with its routing header, or the attributes of an action of seg6local."""
+    match tunnel:
+        case Encapsulate(peer=peer):
+            header = _SEGMENT_ROUTING.pack(Seg6.IPTUNNEL_MODE_ENCAP_RED, 0, 2, 4, 0, 0, 0, 0, peer.packed)
+            kind, octets = Lwtunnel.SEG6, attribute(Seg6.IPTUNNEL_SRH, header)
+        case Decapsulate(table=table):
+            kind = Lwtunnel.SEG6_LOCAL
+            octets = u32(Seg6.LOCAL_ACTION, Seg6.LOCAL_ACTION_END_DT6) + u32(Seg6.LOCAL_TABLE, table)
+        case _:
+            return b""
+    return attribute(Rta.ENCAP_TYPE, struct.pack("=H", kind)) + attribute(Rta.ENCAP, octets)
 
 
 def _route_words(route: Route) -> str:
@@ -309,7 +330,14 @@ def _route_words(route: Route) -> str:
     via = f" via {route.via}" if route.via else ""
     table = "" if route.table == Table.MAIN else f" in table {route.table}"
     device = " on {}" if route.device else ""
-    return f"{kind} {destination}{via}{table}{device}"
+    match route.tunnel:
+        case Encapsulate(peer=peer):
+            tunnel = f" in a tunnel to {peer}"
+        case Decapsulate():
+            tunnel = " out of a tunnel"
+        case _:
+            tunnel = ""
+    return f"{kind} {destination}{via}{table}{device}{tunnel}"
 
 
 def _rule_body(rule: Rule) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from testbed.topology.model import Configured, Discovery, DnsAaaa, DnsSrv, MobileNode, NetworkKind, Service
+from testbed.topology.model import Configured, Dhaad, Discovery, DnsAaaa, DnsSrv, MobileNode, NetworkKind, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +121,7 @@ def _home_agent(plan: Plan, host: Host) -> dict[str, Any]:
         "address": str(plan.home_agent_address(host)),
         "home_link": next(leg.name for leg in host.legs if leg.network == wire.name),
         "home_prefix": str(wire.prefix),
+        "preference": host.preference,
         "esp": plan.esp.value,
         "retrans_timer": plan.timing.retrans_timer,
         "certificate": certificate.certificate,
@@ -152,5 +153,7 @@ def _discovery(plan: Plan, seed: Discovery) -> dict[str, str]:
             return {"method": seed.discovery, "name": agent.fqdn, "address": str(address)}
         case DnsAaaa(name=name):
             return {"method": seed.discovery, "name": name}
+        case Dhaad(prefix=prefix):
+            return {"method": seed.discovery, "prefix": str(prefix)}
         case DnsSrv(domain=domain):
             return {"method": seed.discovery, "domain": domain}

@@ -107,6 +107,12 @@ class Node(Part):
     operator: Name | None = Field(default=None, description="default: the operator of its first network")
     services: tuple[Service, ...] = ()
     after: tuple[Name, ...] = Field(default=(), description="nodes whose daemons must be ready before this one's start")
+    preference: int = Field(
+        default=0,
+        ge=0,
+        lt=1 << 16,
+        description="of a home agent among those of its home link, the higher first (RFC 6275 section 7.4)",
+    )
 
 
 class EapMschapv2(Part):
@@ -123,25 +129,32 @@ class EapMschapv2(Part):
 class DnsSrv(Part):
     """Home agent discovery by service name (RFC 5026 section 5.1.2)."""
 
-    discovery: Literal["dns-srv"] = Field(description="dns-srv, dns-aaaa or configured")
+    discovery: Literal["dns-srv"] = Field(description="dns-srv, dns-aaaa, dhaad or configured")
     domain: Domain = Field(description="the domain of the operator whose home agents are looked for")
 
 
 class DnsAaaa(Part):
     """Home agent discovery by host name (RFC 5026 section 5.1.1)."""
 
-    discovery: Literal["dns-aaaa"] = Field(description="dns-srv, dns-aaaa or configured")
+    discovery: Literal["dns-aaaa"] = Field(description="dns-srv, dns-aaaa, dhaad or configured")
     name: Domain = Field(description="a home agent's node and its operator's domain, such as ha1.carrier.example")
 
 
 class Configured(Part):
     """A home agent that the mobile node knows beforehand (RFC 4640 section 8.1)."""
 
-    discovery: Literal["configured"] = Field(description="dns-srv, dns-aaaa or configured")
+    discovery: Literal["configured"] = Field(description="dns-srv, dns-aaaa, dhaad or configured")
     node: Name = Field(description="the node that is its home agent")
 
 
-Discovery = Annotated[DnsSrv | DnsAaaa | Configured, Field(discriminator="discovery")]
+class Dhaad(Part):
+    """Home agent discovery by anycast to the home link (RFC 6275 section 11.4.1)."""
+
+    discovery: Literal["dhaad"] = Field(description="dns-srv, dns-aaaa, dhaad or configured")
+    prefix: IPv6Network = Field(description="the prefix of the home link, as its network has it: a /64")
+
+
+Discovery = Annotated[DnsSrv | DnsAaaa | Dhaad | Configured, Field(discriminator="discovery")]
 
 
 class MobileNode(Part):

@@ -10,11 +10,15 @@ import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    from ipaddress import IPv6Address
 
 _NOT_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 _NOT_AFTER = datetime(2049, 12, 31, tzinfo=UTC)  # the last year that UTCTime can express (RFC 5280 section 4.1.2.5)
@@ -58,12 +62,15 @@ class Authority:
         """The trust anchor's certificate, PEM."""
         return _pem(self._root)
 
-    def issue(self, name: str) -> Credentials:
-        """Return a server certificate for a DNS name, with its key (RFC 4945 section 5.1.3)."""
+    def issue(self, name: str, address: IPv6Address | None = None) -> Credentials:
+        """Return a server certificate for a DNS name, and for an address, with its key (RFC 4945 section 5.1.3)."""
         key = self._key(f"key of {name}")
         builder = _builder(name, key, self._root.subject, self._serial(name))
+        names: list[x509.GeneralName] = [x509.DNSName(name)]
+        if address:
+            names.append(x509.IPAddress(address))
         certificate = (
-            builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._root_key, hashes.SHA256(), ecdsa_deterministic=True)

@@ -13,6 +13,7 @@ from itertools import count
 
 from testbed.topology.model import (
     Configured,
+    Dhaad,
     DnsAaaa,
     MobileNode,
     Network,
@@ -95,6 +96,7 @@ class Host:
     routes: tuple[Route, ...]
     mobile: MobileNode | None = None
     after: tuple[str, ...] = ()
+    preference: int = 0  #: of a home agent (RFC 6275 section 7.4)
 
     @property
     def fqdn(self) -> str:
@@ -186,6 +188,8 @@ class Plan:
                 return [host for host in agents if host.name == node]
             case DnsAaaa(name=name):
                 return [host for host in agents if host.fqdn == name]
+            case Dhaad(prefix=prefix):
+                return [host for host in agents if self.home_link(host).prefix == prefix]
             case wanted:
                 return [host for host in agents if host.domain == wanted.domain]
 
@@ -203,7 +207,9 @@ def make_plan(topology: Topology, passwords: dict[str, str], esp: Esp) -> Plan:
     hosts = _hosts(topology, wires, indexes)
     authority = Authority(topology.seed)
     bare = Plan(topology, TIMINGS[topology.timers], esp, authority, wires, hosts, {}, {})
-    certificates = {h.name: authority.issue(h.fqdn) for h in bare.hosts_with(Service.HOME_AGENT)}
+    certificates = {
+        h.name: authority.issue(h.fqdn, bare.home_agent_address(h)) for h in bare.hosts_with(Service.HOME_AGENT)
+    }
     subscribers = _subscribers(bare, passwords)
     return Plan(topology, bare.timing, esp, authority, wires, hosts, subscribers, certificates)
 
@@ -233,7 +239,16 @@ def _hosts(topology: Topology, wires: dict[str, Wire], indexes: count[int]) -> d
         domain = topology.operators[operator].domain if operator else None
         routes = _routes(name, topology.nodes, legs, wires)
         services = frozenset(node.services)
-        hosts[name] = Host(name, operator, domain, services, tuple(legs[name]), routes, after=node.after)
+        hosts[name] = Host(
+            name,
+            operator,
+            domain,
+            services,
+            tuple(legs[name]),
+            routes,
+            after=node.after,
+            preference=node.preference,
+        )
     for name, mobile in topology.mobile_nodes.items():
         leg = replace(_leg(name, 0, mobile.attach, None, indexes), name="eth0")
         hosts[name] = Host(name, None, None, frozenset(), (leg,), (), mobile)

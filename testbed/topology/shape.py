@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from testbed.topology.model import (
     Configured,
+    Dhaad,
     DnsAaaa,
     DnsSrv,
     EapMschapv2,
@@ -42,7 +43,12 @@ _ITEMS: dict[str | int, tuple[str, type[Part]]] = {
     "mobile_nodes": ("mobile node", MobileNode),
 }
 _WHOLE_ITEM = 2  #: keys that lead to a whole operator, network, node or mobile node
-_DISCOVERIES: dict[object, type[Part]] = {"dns-srv": DnsSrv, "dns-aaaa": DnsAaaa, "configured": Configured}
+_DISCOVERIES: dict[object, type[Part]] = {
+    "dns-srv": DnsSrv,
+    "dns-aaaa": DnsAaaa,
+    "dhaad": Dhaad,
+    "configured": Configured,
+}
 
 _NAME_RULE = "a name has 2 to 11 characters: a letter a-z, then a-z, 0-9 or '-', not '-' at the end"
 _PATTERNS = {  # last key of a location: what its text is not, what it should be
@@ -51,7 +57,8 @@ _PATTERNS = {  # last key of a location: what its text is not, what it should be
     "nai": ("a network access identifier", "user@realm, the realm in lower case, such as mn1@corp.example"),
     "section": ("the number of a section", 'digits joined by dots, in quotes, such as "7.3"'),
 }
-_WHOLE_NUMBER = "a whole number from 0 to 2^64 - 1"
+_WHOLE_NUMBER = "a whole number"
+_HIGHEST = {"preference": "65535"}  #: key of a number: its highest value; 2^64 - 1 for all others
 _TYPES = {  # pydantic's type of complaint: what the value must be
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
@@ -165,7 +172,10 @@ class _Finding:
         if self._input is None:
             return f"{what} has no value", self._example() or self._meaning()
         if self._type in _TYPES:
-            return f"{what} must be {_TYPES[self._type]}, found {found}", self._example()
+            must = _TYPES[self._type]
+            if must is _WHOLE_NUMBER:
+                must += f" from 0 to {_HIGHEST.get(self._last, '2^64 - 1')}"
+            return f"{what} must be {must}, found {found}", self._example()
         if self._type in {"too_short", "string_too_short"}:
             return f"{what} is empty", self._meaning()
         if self._type in {"too_long", "string_too_long"}:

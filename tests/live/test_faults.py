@@ -190,15 +190,22 @@ def test_a_kernel_without_tun_is_told(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "x/../../y", "X", "a b", "-", "a" * 32])
-def test_a_name_that_is_none_is_refused_by_every_command(cli: Cli, name: str) -> None:
+def test_down_removes_no_folder_that_is_no_lab(cli: Cli, name: str) -> None:
     cli.state.mkdir(mode=0o700)
     treasure = cli.state.parent / "y"
     treasure.mkdir(exist_ok=True)
-    for command in (("up", "third-party"), ("down",), ("status",)):
-        done = cli(*command, f"--lab={name}", status=USAGE)
-        assert "is no name for a lab" in told(done)[0]
-    assert treasure.exists()
-    cli.state.rmdir()
+    try:
+        message, _, hint = told(cli("down", f"--lab={name}", status=USAGE))
+        assert message == f"{name!r} is no name for a lab"
+        assert "letters" in hint
+        assert treasure.exists()
+    finally:
+        cli.state.rmdir()
+
+
+def test_a_name_that_is_none_is_refused_by_every_command(cli: Cli) -> None:
+    for command in (("up", "third-party"), ("status",), ("bootstrap",), ("logs", "mn1"), ("shell", "mn1")):
+        assert "is no name for a lab" in told(cli(*command, "--lab=../y", status=USAGE))[0]
 
 
 def test_commands_on_a_lab_that_is_not_there_say_so(cli: Cli) -> None:

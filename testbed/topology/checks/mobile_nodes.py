@@ -6,11 +6,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from testbed.topology.checks.password_file import flaw
-from testbed.topology.model import Configured, DnsAaaa, DnsSrv, NetworkKind, Role, Service
+from testbed.topology.model import Configured, Dhaad, DnsAaaa, DnsSrv, NetworkKind, Role, Service
 from testbed.topology.words import listing, nearest, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from ipaddress import IPv6Network
 
     from testbed.errors import Problem
     from testbed.topology.checks.facts import Facts
@@ -73,6 +74,8 @@ def _home_agents(facts: Facts) -> Iterator[Problem]:
                 yield from _by_service(facts, (*place, "domain"), who, domain)
             case DnsAaaa(name=host):
                 yield from _by_host(facts, (*place, "name"), who, host)
+            case Dhaad(prefix=prefix):
+                yield from _by_anycast(facts, (*place, "prefix"), who, prefix)
             case Configured(node=node):
                 yield from _configured(facts, (*place, "node"), who, node)
 
@@ -115,6 +118,18 @@ def _by_host(facts: Facts, place: Location, who: str, host: str) -> Iterator[Pro
     elif host in hosts and facts.lacks(hosts[host], Service.BIND):
         message = f"{who} looks up '{host}', but operator '{hosts[host]}' has no node with bind to answer"
         yield facts.marks.at_value(place, message, "add a node of this operator with services: [bind]")
+
+
+def _by_anycast(facts: Facts, place: Location, who: str, prefix: IPv6Network) -> Iterator[Problem]:
+    """Ask for a prefix that is written at a home network."""
+    homes = facts.networks_of_kind(NetworkKind.HOME)
+    written = [str(known) for name in homes if (known := facts.topology.networks[name].prefix)]
+    if str(prefix) not in written:
+        message = f"{who} looks for home agents on '{prefix}', which is the prefix of no home network"
+        hint = f"write it at the home network too: {homes[0]}: {{prefix: ...}}" if homes else ""
+        if written:
+            hint = f"prefixes of home networks: {listing(written)}"
+        yield facts.marks.at_value(place, message, hint)
 
 
 def _configured(facts: Facts, place: Location, who: str, node: str) -> Iterator[Problem]:

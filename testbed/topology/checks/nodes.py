@@ -25,7 +25,9 @@ _SERVES = {
 
 def nodes(facts: Facts) -> Iterator[Problem]:
     """Give the problems of nodes."""
-    return chain(_home_agents(facts), _lonely_strongswan(facts), _useless(facts), _ownerless(facts))
+    return chain(
+        _home_agents(facts), _preferences(facts), _lonely_strongswan(facts), _useless(facts), _ownerless(facts)
+    )
 
 
 def _service(facts: Facts, node: str, service: Service) -> Location:
@@ -63,6 +65,14 @@ def _same_operator(facts: Facts, node: str, network: str) -> Iterator[Problem]:
         message = f"home agent '{node}' belongs {whose}, its home network '{network}' to operator '{owner}'"
         hint = f"give it 'operator: {owner}'; without, a node belongs to the operator of its first network"
         yield facts.marks.at_key(("nodes", node, "operator"), message, hint)
+
+
+def _preferences(facts: Facts) -> Iterator[Problem]:
+    """Refuse the preference of a node that is no home agent."""
+    for name, node in facts.topology.nodes.items():
+        if node.preference and not facts.runs(name, Service.HOME_AGENT):
+            message = f"node '{name}' has a preference, but does not run home-agent"
+            yield facts.marks.at_key(("nodes", name, "preference"), message, "leave it out: it is for home agents only")
 
 
 def _lonely_strongswan(facts: Facts) -> Iterator[Problem]:
