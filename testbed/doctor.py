@@ -33,7 +33,8 @@ _VERSION_OPTIONS = {
     "nsenter": "--version",
     "ping": "-V",
 }
-_NEEDED = ("veth", "bridge", "nftables")  # by every lab
+_NEEDED = ("veth", "bridge")  # by every lab, and one of the next
+_FIREWALLS = (kernel.NFTABLES.name, kernel.IP6TABLES.name)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,10 @@ class Diagnosis:
     @property
     def missing(self) -> tuple[str, ...]:
         """What every lab needs and this machine lacks."""
+        firewalls = [f for f in self.features if f.name in _FIREWALLS]
         features = [f for f in self.features if f.name in _NEEDED]
+        if all(f.missing for f in firewalls):
+            features += firewalls[:1]
         return tuple(f"{f.name}: {f.missing}" for f in (*self.machine, *self.tools, *features) if f.missing)
 
 

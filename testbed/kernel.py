@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from testbed.errors import ProcessError, UnsupportedError
 from testbed.process import run
-from testbed.topology.plan import Esp
+from testbed.topology.plan import Esp, Firewall
 
 _KEY_128, _KEY_256 = "0x" + "11" * 16, "0x" + "22" * 32
 _LINK = ("ip", "link", "add", "name", "trial0", "type")
@@ -30,12 +30,22 @@ ESP = Feature(
         *("auth", "hmac(sha256)", _KEY_256),
     ),
 )
+NFTABLES = Feature("nftables", "the guards of the mobility agents", ("nft", "add", "table", "ip6", "trial"))
+IP6TABLES = Feature(
+    "ip6tables",
+    "the guards, where nftables does not know IPv6",
+    (
+        *("ip6tables-legacy", "-A", "INPUT", "-p", "mobility-header", "-m", "policy", "--dir", "in", "--pol", "ipsec"),
+        *("-m", "comment", "--comment", "trial", "-j", "DROP"),
+    ),
+)
 TUN = Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "trial0", "mode", "tun"))
 FEATURES = (
     Feature("veth", "links between nodes", (*_LINK, "veth", "peer", "name", "trial1")),
     Feature("bridge", "networks", (*_LINK, "bridge")),
     TUN,
-    Feature("nftables", "the guards of the mobility agents", ("nft", "add", "table", "ip6", "trial")),
+    NFTABLES,
+    IP6TABLES,
     ESP,
     Feature(
         "MIP6",
@@ -58,7 +68,8 @@ FEATURES = (
 async def has(feature: Feature) -> str:
     """Try a feature; return the empty string if it works, else what the kernel or the tool said."""
     done = await run(["unshare", "--net", *feature.trial], check=False)
-    return "" if done.status == 0 else (done.tail or ("it failed",))[-1]
+    lines = done.tail or ("it failed",)
+    return "" if done.status == 0 else next((line for line in lines if line.startswith("Error: ")), lines[-1])
 
 
 async def esp() -> Esp:
@@ -67,6 +78,14 @@ async def esp() -> Esp:
         return Esp.USERLAND if await has(ESP) else Esp.KERNEL
     except ProcessError:
         return Esp.USERLAND
+
+
+async def firewall() -> Firewall:
+    """Find out what filters packets on this machine: nftables, unless only ip6tables can."""
+    try:
+        return Firewall.IP6TABLES if await has(NFTABLES) and not await has(IP6TABLES) else Firewall.NFTABLES
+    except (ProcessError, UnsupportedError):
+        return Firewall.NFTABLES
 
 
 async def require_tun() -> None:

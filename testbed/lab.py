@@ -24,7 +24,7 @@ from testbed.runtime.base import FABRIC, Inhabitant, Room, Runtime, marked
 from testbed.topology.load import load
 from testbed.topology.model import Protection, Timers, Topology
 from testbed.topology.passwords import passwords_of
-from testbed.topology.plan import Esp, Plan, make_plan
+from testbed.topology.plan import Esp, Firewall, Plan, make_plan
 from testbed.wait import Unmet, wait_until
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Saved:
     esp: Esp
     rooms: dict[str, Inhabitant]
     running: tuple[Running, ...]
+    firewall: Firewall = Firewall.NFTABLES
 
     def write(self, path: Path) -> None:
         """Write it, mode 0600, in one step."""
@@ -51,6 +52,7 @@ class Saved:
             "topology": self.topology.model_dump(mode="json"),
             "passwords": self.passwords,
             "esp": self.esp,
+            "firewall": self.firewall,
             "rooms": {name: asdict(init) for name, init in self.rooms.items()},
             "running": [asdict(entry) for entry in self.running],
         }
@@ -71,6 +73,7 @@ class Saved:
             running=tuple(
                 Running(entry["node"], entry["daemon"], Inhabitant(**entry["process"])) for entry in document["running"]
             ),
+            firewall=Firewall(document["firewall"]),
         )
 
 
@@ -85,7 +88,7 @@ class Lab:
     @cached_property
     def plan(self) -> Plan:
         """Its plan, made again from what was saved: a plan is the same each time."""
-        return make_plan(self.saved.topology, self.saved.passwords, self.saved.esp)
+        return make_plan(self.saved.topology, self.saved.passwords, self.saved.esp, self.saved.firewall)
 
     @cached_property
     def rooms(self) -> dict[str, Room]:
@@ -148,7 +151,8 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
         esp = await kernel.esp()
         if esp is Esp.USERLAND and topology.protection is Protection.TUNNEL:
             await kernel.require_tun()
-        plan = make_plan(topology, passwords, esp)
+        firewall = await kernel.firewall()
+        plan = make_plan(topology, passwords, esp, firewall)
         require_programs(plan)
         rendered = render(plan)
         listener(Event("phase", "plan", f"{len(plan.hosts)} nodes, {len(plan.wires)} networks, ESP by {esp}"))
@@ -163,7 +167,8 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
                 await check_all(plan, rooms)
             with _phase("daemons", "all ready", listener):
                 running = await start_all(plan, rooms, listener)
-            saved = Saved(topology, passwords, esp, {n: room.init for n, room in rooms.items()}, tuple(running))
+            inits = {n: room.init for n, room in rooms.items()}
+            saved = Saved(topology, passwords, esp, inits, tuple(running), firewall)
             saved.write(folder / "lab.json")
         except BaseException as error:
             await _remove(folder)

@@ -32,6 +32,7 @@ COMMANDS = {
     "bootstrap": "bootstrap mobile nodes of a running lab again",
     "move": "plug a mobile node into another network and show its handover",
     "deregister": "have a mobile node delete its binding",
+    "trigger": "have a home agent refresh, revoke or hand over a mobile node's binding",
     "status": "show the nodes, daemons and bindings of a running lab",
     "exec": "run a program in a node",
     "shell": "open a shell in a node",
@@ -83,7 +84,8 @@ def run(arguments: Sequence[str]) -> int:
     module = import_module(f"testbed.cli.{name}_command")
     options = _parse(name, module, list(arguments[1:]))
     console = Console(as_json=getattr(options, "json", False))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is undone on either
+    # what was begun is undone on either; by way of SIGINT, as asyncio cancels its task on that and on no other
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if options.program and not getattr(module, "RUNS_PROGRAMS", False):
             raise UsageError(f"testbed {name} runs no program", hint=f"leave out: -- {' '.join(options.program)}")

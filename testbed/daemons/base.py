@@ -13,6 +13,7 @@ from pathlib import Path
 
 from testbed.render.render import ETC
 from testbed.runtime.base import Room
+from testbed.topology.plan import Firewall
 from testbed.wait import Unmet
 
 #: where a node keeps its daemons' state, as the node sees it
@@ -27,7 +28,7 @@ class Daemon:
     """What there is to know of a daemon.
 
     ``command`` and ``check`` are argument lists as the node sees the paths; ``user`` owns its files; ``environment`` is
-    added to ours.
+    added to ours. ``check_ip6tables`` takes the place of ``check`` where that filters packets.
     """
 
     name: str
@@ -36,9 +37,14 @@ class Daemon:
     ready: Condition
     ready_means: str
     check: tuple[str, ...] = ()
+    check_ip6tables: tuple[str, ...] = ()
     user: str = "root"
     deadline: float = 10.0  #: seconds until it must be ready
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def checker(self, firewall: Firewall) -> tuple[str, ...]:
+        """Return what checks its configuration on a machine, the empty tuple if nothing does."""
+        return self.check_ip6tables if self.check_ip6tables and firewall is Firewall.IP6TABLES else self.check
 
     def log(self, room: Room) -> Path:
         """Return the file with its output."""

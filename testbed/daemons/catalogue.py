@@ -31,5 +31,5 @@ EVERY_DAEMON = (*_DAEMONS.values(), MOBILE_NODE)
 def daemons_of(host: Host) -> tuple[Daemon, ...]:
     """Return the daemons that a host runs."""
     if host.mobile:
-        return STRONGSWAN, MOBILE_NODE
+        return (STRONGSWAN, MOBILE_NODE) if host.ipsec else (MOBILE_NODE,)
     return tuple(daemon for service, daemon in _DAEMONS.items() if service in host.services)

@@ -55,7 +55,7 @@ def put_files(plan: Plan, rendered: Mapping[str, tuple[File, ...]], folder: Path
                 (lab / part / name).mkdir(mode=0o700)
                 _give(lab / part / name, user)
         for file in rendered[host.name]:
-            _write(lab / "etc" / file.path, file.content, users[file.path.split("/")[0]])
+            _write(lab / file.folder / file.path, file.content, users[file.path.split("/")[0]])
 
 
 def require_programs(plan: Plan) -> None:
@@ -66,7 +66,7 @@ def require_programs(plan: Plan) -> None:
     """
     for host in plan.hosts.values():
         for daemon in daemons_of(host):
-            for program in (daemon.command[0], *daemon.check[:1]):
+            for program in (daemon.command[0], *daemon.checker(plan.firewall)[:1]):
                 if shutil.which(program) is None:
                     package = f"the package {daemon.package} has it; " if daemon.package else ""
                     hint = f"{package}'testbed doctor' says what else is missing"
@@ -84,8 +84,8 @@ async def check_all(plan: Plan, rooms: Mapping[str, Room]) -> None:
     async with asyncio.TaskGroup() as group:
         for host in plan.hosts.values():
             for daemon in daemons_of(host):
-                if daemon.check:
-                    group.create_task(_check(daemon, rooms[host.name]))
+                if checker := daemon.checker(plan.firewall):
+                    group.create_task(_check(daemon, checker, rooms[host.name]))
 
 
 async def start_all(plan: Plan, rooms: Mapping[str, Room], listener: Listener) -> list[Running]:
@@ -118,13 +118,13 @@ def log_tail(path: Path, lines: int = _LOG_LINES) -> tuple[str, ...]:
     return tuple(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-async def _check(daemon: Daemon, room: Room) -> None:
+async def _check(daemon: Daemon, checker: Sequence[str], room: Room) -> None:
     where = f"{room.name}/{daemon.name}"
     try:
-        await run(room.command(daemon.check), environment=dict(daemon.environment), where=where)
+        await run(room.command(checker), environment=dict(daemon.environment), where=where)
     except ProcessError as error:
         raise CheckError(
-            f"{daemon.check[0]} refuses the configuration",
+            f"{checker[0]} refuses the configuration",
             where=where,
             evidence=error.evidence,
             hint=f"the file is {room.lab}/etc/{daemon.name}/",

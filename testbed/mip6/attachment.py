@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
@@ -19,12 +20,14 @@ from testbed.netlink import (
     AddressFlag,
     Gone,
     Netlink,
+    NetlinkError,
     Overrun,
     Present,
     Watcher,
     address_del,
     link_set,
     route_del,
+    write_sysctl,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ async def attach(interface: str, delays: Delays, rng: random.Random, steps: Step
         began = time.monotonic()
         # RFC 4862 section 5.4.2: the first message after an interface comes up is delayed by chance; here all wait
         await asyncio.sleep(rng.uniform(0, delays.solicitation))
+        _optimistic(interface, wanted=False)
         with Netlink() as netlink:
             # down first: what an earlier attachment left, addresses and routes, goes with it
             netlink.apply(link_set(interface, up=False), link_set(interface, up=True))
@@ -94,8 +98,13 @@ async def find_router(interface: str) -> HeardRouter:
         return await solicitor.solicit()
 
 
-async def settle(interface: str, heard: HeardRouter, delays: Delays, rng: random.Random, steps: Steps) -> Attachment:
+async def settle(
+    interface: str, heard: HeardRouter, delays: Delays, rng: random.Random, steps: Steps, *, moving: bool = False
+) -> Attachment:
     """Get a care-of address and DNS servers the way that the router says.
+
+    While ``moving``, the address is used during DAD already, where the kernel can (RFC 4429), and nothing is asked of
+    DHCPv6 that the router has told.
 
     Raises:
         BootstrapError: no address or no lease.
@@ -105,16 +114,18 @@ async def settle(interface: str, heard: HeardRouter, delays: Delays, rng: random
         with Netlink() as netlink:
             device = netlink.link(interface).index
         client = Client(interface, rng=rng)
+        if moving:
+            _optimistic(interface, wanted=True)
         information: Information | None
         if heard.advertisement.managed:
-            lease, address = await _lease(client, device, interface, delays)
+            lease, address = await _lease(client, device, interface, delays, optimistic=moving)
             information = lease.information
             prefix, way = _on_link(heard, address.interface.ip), "DHCPv6"
         else:
             lease, prefix = None, _autonomous(heard)
             address, information = await asyncio.gather(
                 _usable(device, lambda a: a.interface.ip in prefix, interface),
-                _information(client, heard, delays),
+                _information(client, heard, delays, skip=moving and bool(heard.advertisement.rdnss)),
             )
             way = "SLAAC"
         servers = _servers(heard, information)
@@ -138,6 +149,13 @@ def leave(interface: str, left: Attachment) -> None:
         for route in netlink.routes():
             if route.device == device and (route.via == left.router or route.destination == left.prefix):
                 netlink.apply(route_del(route))
+
+
+def _optimistic(interface: str, *, wanted: bool) -> None:
+    """Have the kernel do optimistic DAD on the interface, or not; where it cannot, DAD is as always."""
+    for name in ("optimistic_dad", "use_optimistic"):
+        with contextlib.suppress(NetlinkError):
+            write_sysctl(f"net/ipv6/conf/{interface}/{name}", int(wanted))
 
 
 def _is(wanted: IPv6Address) -> Callable[[Address], bool]:
@@ -177,12 +195,14 @@ async def _usable(device: int, wanted: Callable[[Address], bool], interface: str
     raise AssertionError("the watcher has no end")
 
 
-async def _lease(client: Client, device: int, interface: str, delays: Delays) -> tuple[Lease, Address]:
+async def _lease(
+    client: Client, device: int, interface: str, delays: Delays, *, optimistic: bool
+) -> tuple[Lease, Address]:
     """Get a lease for an address that nobody else on the link has (RFC 8415 section 18.2.10.1)."""
     for _ in range(_LEASES):
         lease = await client.solicit(max_delay=delays.dhcp, deadline=_DHCP_DEADLINE)
         wanted = lease.addresses[0].address
-        leasing.configure(interface, lease)
+        leasing.configure(interface, lease, optimistic=optimistic)
         try:
             return lease, await _usable(device, _is(wanted), interface)
         except DuplicateAddressError:
@@ -191,9 +211,9 @@ async def _lease(client: Client, device: int, interface: str, delays: Delays) ->
     raise DuplicateAddressError(f"{_LEASES} leased addresses belonged to other nodes", where=interface)
 
 
-async def _information(client: Client, heard: HeardRouter, delays: Delays) -> Information | None:
+async def _information(client: Client, heard: HeardRouter, delays: Delays, *, skip: bool) -> Information | None:
     """Ask for the other configuration if the router says that there is some; it is no must if RDNSS is there."""
-    if not heard.advertisement.other:
+    if skip or not heard.advertisement.other:
         return None
     try:
         return await client.information_request(max_delay=delays.dhcp, deadline=_DHCP_DEADLINE)

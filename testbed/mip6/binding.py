@@ -101,7 +101,8 @@ Entry: TypeAlias = DadPending | Bound | Deleted
 class Acknowledge:
     """Send a Binding Acknowledgement, if ``type2`` by a type 2 routing header (section 9.5.4).
 
-    ``refresh_advice_units`` is the interval of a Binding Refresh Advice option, None for no option.
+    ``refresh_advice_units`` is the interval of a Binding Refresh Advice option, None for no option; ``context`` is the
+    request's.
     """
 
     status: BindingStatus
@@ -113,6 +114,7 @@ class Acknowledge:
     care_of: IPv6Address
     home_address: IPv6Address
     type2: bool
+    context: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +369,7 @@ def _acknowledge(
         request.care_of,
         request.home_address,
         request.home_address_option,
+        request.context,
     )
 
 

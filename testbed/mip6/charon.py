@@ -33,6 +33,7 @@ _NOTICE_DEADLINE = 2.0  # seconds
 _QUIET = 0.002
 _EVENTS = ("ike-updown", "ike-update", "child-updown", "child-rekey")
 _CARRYING = ("INSTALLED", "REKEYING", "REKEYED", "DELETING")  # states of a child that may still carry packets
+_MOBIKE = "IKE_MOBIKE"
 _T = TypeVar("_T")
 
 
@@ -51,6 +52,8 @@ class SecurityAssociation:
     own_addresses: tuple[IPv6Address, ...]  #: assigned to us
     peer_addresses: tuple[IPv6Address, ...]  #: assigned to the peer
     children: frozenset[int]  #: charon's numbers of the established CHILD_SAs
+    local: IPv6Address | None = None  #: our end of it
+    moving: bool = False  #: whether MOBIKE is at work on it, and the peer has not confirmed yet
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,8 @@ def _association(name: str, section: dict[str, Any]) -> SecurityAssociation | No
         children=frozenset(
             int(child["uniqueid"]) for child in section.get("child-sas", {}).values() if child.get("state") in _CARRYING
         ),
+        local=IPv6Address(section["local-host"]),
+        moving=any(_MOBIKE in section.get(tasks, ()) for tasks in ("tasks-active", "tasks-queued")),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from testbed.mip6 import wire
 from testbed.mip6.journal import note
+from testbed.mip6.limit import Limit
 
 if TYPE_CHECKING:
     from ipaddress import IPv6Address
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from testbed.mip6.carrier import Received
 
 _ERRONEOUS_FIELD = 0  # RFC 4443 section 3.4
-_RATE, _BURST = 10, 10  # errors per second: RFC 4443 section 2.4 (f) wants a limit and leaves the number open
 
 
 class Complaints:
@@ -28,11 +27,11 @@ class Complaints:
         self._socket.bind((str(address), 0))
         # nothing is to be heard here: an empty filter keeps the queue empty
         self._socket.setsockopt(socket.IPPROTO_ICMPV6, 1, b"\xff" * 32)
-        self._tokens, self._filled = float(_BURST), time.monotonic()
+        self._limit = Limit()
 
     def parameter_problem(self, received: Received, offset: int) -> None:
         """Tell the sender of a Mobility Header which of its octets is wrong."""
-        if not self._permitted():
+        if not self._limit.permits():
             return
         option = received.home_address if received.home_address_option else None
         packet = wire.build(
@@ -45,12 +44,3 @@ class Complaints:
             self._socket.sendto(octets, (str(received.reply_to), 0))
         except OSError as error:
             note("not sent", destination=received.reply_to, reason=str(error))
-
-    def _permitted(self) -> bool:
-        now = time.monotonic()
-        self._tokens = min(_BURST, self._tokens + (now - self._filled) * _RATE)
-        self._filled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

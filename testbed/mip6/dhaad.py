@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testbed.errors import NotReadyError
 from testbed.mip6 import wire
@@ -19,6 +19,8 @@ from testbed.mip6.ndlink import HeardRouter, RouterSolicitor
 if TYPE_CHECKING:
     import random
     from ipaddress import IPv6Address, IPv6Network
+
+    from testbed.mip6 import control
 
 INITIAL_DHAAD_TIMEOUT = 3.0  # seconds: RFC 6275 section 12
 DHAAD_RETRIES = 4  # RFC 6275 section 12
@@ -60,11 +62,11 @@ class HomeAgentDiscovery:
         """List the home agents in the order in which mobile nodes are to try them."""
         return self._list.addresses(time.monotonic(), self._rng)
 
-    def status(self) -> list[dict[str, object]]:
+    async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
         """Tell the home agents list, this home agent first."""
         now = time.monotonic()
         current = self._list.current(now)
-        return [
+        told = [
             {
                 "addresses": [str(address) for address in entry.addresses],
                 "preference": entry.preference,
@@ -72,6 +74,7 @@ class HomeAgentDiscovery:
             }
             for entry in (current.own, *current.others.values())
         ]
+        return {"home_agents": told}
 
     def _advertised(self, heard: HeardRouter) -> None:
         if heard.router in Interface.named(self._interface).addresses():

@@ -10,18 +10,22 @@ import json
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testbed.errors import WireError
+from testbed.errors import LabError, WireError
 from testbed.mip6 import binding, charon, control, guard, wire
 from testbed.mip6.complaints import Complaints
 from testbed.mip6.dhaad import HomeAgentDiscovery
+from testbed.mip6.dns_update import HomeNames, Zone
+from testbed.mip6.home_clear import HomeClear, Unprotected
 from testbed.mip6.home_tunnel import HomeTunnel
+from testbed.mip6.instructions import Instructions
 from testbed.mip6.journal import note
 from testbed.mip6.ndlink import HomeLink
+from testbed.mip6.path import HomePath
 from testbed.mip6.policy import HomePrefix, Policy, Request
 
 if TYPE_CHECKING:
@@ -30,24 +34,33 @@ if TYPE_CHECKING:
 _FOLDER = Path("/run/lab")
 _GUARD = "/run/lab/etc/home-agent/guard.nft"
 _CONTROL = _FOLDER / "var" / "home-agent" / "control"
+_OUTCOME_DEADLINE = 10.0  # seconds that a command waits; a mobile node that can be reached answers at once
 _LINK_LOCAL_PREFIX = int(IPv6Address("fe80::"))
 _INTERFACE_ID = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a home agent is started with; ``certificate``, ``key`` and ``trust_anchor`` are PEM."""
+    """What a home agent is started with.
+
+    ``esp``, ``certificate``, ``key`` and ``trust_anchor`` (PEM) count in protection ``tunnel``, ``own_addresses`` (all
+    of its node) and ``mobile_nodes`` (who may have which home address) in the others.
+    """
 
     identity: str
     address: IPv6Address
     home_link: str
     home_prefix: IPv6Network
     preference: int
-    esp: str
     retrans_timer: float
-    certificate: str
-    key: str
-    trust_anchor: str
+    protection: str = "tunnel"
+    esp: str = ""
+    certificate: str = ""
+    key: str = ""
+    trust_anchor: str = ""
+    dns: dict[str, Any] | None = field(default=None, repr=False)
+    own_addresses: tuple[str, ...] = ()
+    mobile_nodes: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Configuration:
@@ -73,13 +86,10 @@ class HomeAgent:
         self._probes: dict[IPv6Address, asyncio.Task[None]] = {}
         self._timers: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._complaints = Complaints(configuration.address)
-        self._discovery = HomeAgentDiscovery(
-            configuration.home_link,
-            configuration.home_prefix,
-            configuration.address,
-            configuration.preference,
-            random.SystemRandom(),
-        )
+        self._names = HomeNames(Zone.of(configuration.dns) if configuration.dns else None)
+        self._wishes: dict[IPv6Address, tuple[str, wire.DnsUpdate]] = {}
+        self._ways: dict[IPv6Address, tuple[IPv6Address, bool]] = {}
+        self._instructions = Instructions(self._tell, self._revoke, random.SystemRandom().randrange(1 << 16))
         self._refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # one queue: what the state machine decides is carried out in the order decided
@@ -89,7 +99,6 @@ class HomeAgent:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._carrier.run(self._heard, self._gone))
-            group.create_task(self._discovery.run())
             group.create_task(self._carry_out())
 
     async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
@@ -110,9 +119,30 @@ class HomeAgent:
                 if isinstance(entry, binding.Bound)
             ],
             "owners": self._carrier.status(),
-            "home_agents": self._discovery.status(),
             "refused": self._refused,
         }
+
+    async def switch(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Send a mobile node to other home agents, ``to``; says how that ended."""
+        home = self._bound(request)
+        try:
+            agents = [IPv6Address(address) for address in request.get("to", ())]
+        except (ValueError, TypeError) as error:
+            raise LabError(f"no address of a home agent: {error}") from error
+        return await self._outcome(self._instructions.switch(home, agents))
+
+    async def refresh(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Ask a mobile node to refresh its binding."""
+        self._instructions.refresh(self._bound(request))
+        return {"outcome": "asked"}
+
+    async def revoke(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Revoke a binding; says how that ended."""
+        return await self._outcome(self._instructions.revoke(self._bound(request)))
+
+    async def _outcome(self, instruction: asyncio.Future[str]) -> dict[str, Any]:
+        await asyncio.wait((instruction,), timeout=_OUTCOME_DEADLINE)
+        return {"outcome": instruction.result() if instruction.done() else "not followed yet, it is repeated"}
 
     def _heard(self, received: Received) -> None:
         try:
@@ -121,10 +151,16 @@ class HomeAgent:
         except WireError as error:
             self._malformed(received, error)
             return
-        if isinstance(message, wire.BindingUpdate):
-            self._update(message, received)
-        else:
-            note("ignored", source=received.source, type=type(message).__name__)
+        home = received.home_address
+        match message:
+            case wire.BindingUpdate():
+                self._update(message, received)
+            case wire.BindingRevocation():
+                self._instructions.acknowledged(home, message)
+            case wire.BindingError(status=wire.BindingErrorStatus.UNRECOGNIZED_TYPE):
+                self._instructions.not_understood(home)
+            case _:
+                note("ignored", source=received.source, type=type(message).__name__)
 
     def _malformed(self, received: Received, error: WireError) -> None:
         """Answer as RFC 6275 section 9.2 asks, or not at all."""
@@ -150,22 +186,32 @@ class HomeAgent:
             self._judge(update, received, care_of, proof)
 
     async def _learn_and_judge(self, update: wire.BindingUpdate, received: Received, care_of: IPv6Address) -> None:
-        await self._carrier.learn()
+        await self._carrier.learn(received, update, care_of)
         proof = self._carrier.proof(received, update, care_of) or self._carrier.last_word(received)
         self._judge(update, received, care_of, proof)
 
     def _judge(self, update: wire.BindingUpdate, received: Received, care_of: IPv6Address, proof: Proof) -> None:
         home = received.home_address
+        authorization = proof.authorization
+        if (
+            authorization is wire.BindingStatus.ACCEPTED
+            and update.lifetime_units
+            and self._instructions.switching(home)
+        ):
+            authorization = wire.BindingStatus.ADMINISTRATIVELY_PROHIBITED  # RFC 5142 section 5.3
+        if (wish := wire.option(update, wire.DnsUpdate)) and proof.authorization is wire.BindingStatus.ACCEPTED:
+            self._wishes[home] = (proof.identity, wish)
         request = Request(
             update=update,
             home_address=home,
             source=received.source,
             care_of=care_of,
             identity=proof.identity,
-            authorization=proof.authorization,
+            authorization=authorization,
             home_address_option=received.home_address_option,
             timely=proof.timely,
             bindings=len(self._entries),
+            context=proof.context,
         )
         note(
             "binding update",
@@ -227,6 +273,7 @@ class HomeAgent:
                     probe.cancel()
             case binding.Discard(reason=reason, section=section):
                 self._refused += 1
+                self._wishes.pop(home, None)
                 note("discarded", home_address=home, reason=reason, section=section)
             case binding.KeyManagement():
                 # charon moves its IKE_SA itself, by MOBIKE
@@ -252,14 +299,33 @@ class HomeAgent:
                     self._link.release(address)
                 await self._carrier.expel(home)
                 note("released", home_address=home, reason=reason)
+                self._ways.pop(home, None)
+                if reason is binding.Reason.DEREGISTERED:
+                    self._names.keep(home)  # unless its wish says otherwise, which is fulfilled next
+                else:
+                    self._start(self._names.remove(home))
+                self._instructions.ended(home, reason)
 
     def _acknowledge(self, action: binding.Acknowledge) -> None:
+        if action.status.accepted and action.lifetime_units:
+            self._ways[action.home_address] = (action.destination, action.type2)
+        wish = self._wishes.pop(action.home_address, None)
+        if wish and action.status.accepted:
+            self._start(self._acknowledge_named(action, *wish))
+        else:
+            self._answer(action)
+
+    async def _acknowledge_named(self, action: binding.Acknowledge, identity: str, wish: wire.DnsUpdate) -> None:
+        """Acknowledge as soon as the DNS knows (RFC 5026 section 6)."""
+        self._answer(action, await self._names.fulfil(identity, action.home_address, wish))
+
+    def _answer(self, action: binding.Acknowledge, *more: wire.Option) -> None:
         advice = action.refresh_advice_units
-        options = (wire.BindingRefreshAdvice(advice),) if advice is not None else ()
+        options = (*((wire.BindingRefreshAdvice(advice),) if advice is not None else ()), *more)
         answer = wire.BindingAcknowledgement(
             action.status, action.flags, action.sequence, action.lifetime_units, options
         )
-        self._send(answer, action.home_address, action.destination, type2=action.type2)
+        self._send(answer, action.home_address, action.destination, type2=action.type2, context=action.context)
         note(
             "binding acknowledgement",
             home_address=action.home_address,
@@ -269,9 +335,35 @@ class HomeAgent:
             lifetime=answer.lifetime,
         )
 
-    def _send(self, message: wire.Message, home: IPv6Address, destination: IPv6Address, *, type2: bool) -> None:
+    def _tell(self, message: wire.Message, home: IPv6Address) -> None:
+        """Send a message to a mobile node where its last accepted Binding Update came from."""
+        if home in self._ways:
+            destination, type2 = self._ways[home]
+            self._send(message, home, destination, type2=type2)
+
+    def _revoke(self, home: IPv6Address) -> None:
+        self._take(home, binding.revoke(self._entries.get(home), binding.Reason.REVOKED))
+
+    def _bound(self, request: dict[str, Any]) -> IPv6Address:
+        """Return the home address that a request names, which has to be bound."""
+        named = request.get("home_address", "")
+        home = next((home for home in self._ways if str(home) == named), None)
+        if home is None:
+            bound = ", ".join(map(str, self._ways)) or "none"
+            raise LabError(f"no binding of {named or 'nobody'}", hint=f"bound home addresses: {bound}")
+        return home
+
+    def _send(
+        self,
+        message: wire.Message,
+        home: IPv6Address,
+        destination: IPv6Address,
+        *,
+        type2: bool,
+        context: object = None,
+    ) -> None:
         try:
-            self._carrier.send(message, home, destination, type2=type2)
+            self._carrier.send(message, home, destination, type2=type2, context=context)
         except OSError as error:
             note("not sent", home_address=home, reason=str(error))
 
@@ -300,10 +392,8 @@ def _addresses(home: IPv6Address, *, also_link_local: bool) -> list[IPv6Address]
     return [home, link_local] if also_link_local else [home]
 
 
-async def main(path: Path) -> None:
-    """Run the agent until it is ended."""
-    configuration = Configuration.read(path)
-    await guard.install(_GUARD)
+async def _tunnel(configuration: Configuration) -> HomeTunnel:
+    """Have charon accept mobile nodes."""
     charon_of_node = await charon.Charon.reach()
     await charon_of_node.trust(configuration.trust_anchor)
     await charon_of_node.private_key(configuration.key)
@@ -311,12 +401,49 @@ async def main(path: Path) -> None:
     for connection, name in (("by-name", configuration.identity), ("by-address", str(configuration.address))):
         described = charon.home_agent(address=configuration.address, name=name, certificate=configuration.certificate)
         await charon_of_node.load(connection, described)
-    carrier = HomeTunnel(configuration.address, charon_of_node)
+    return HomeTunnel(configuration.address, charon_of_node)
+
+
+def _clear(configuration: Configuration) -> HomeClear:
+    """Have the kernel take packets out of tunnels that are not IPsec's."""
+    own = map(IPv6Address, configuration.own_addresses)
+    path = HomePath(configuration.address, own, configuration.home_link)
+    path.prepare()
+    owners = {IPv6Address(entry["home_address"]): entry["nai"] for entry in configuration.mobile_nodes}
+    return HomeClear(configuration.address, Unprotected(owners), path)
+
+
+async def main(path: Path) -> None:
+    """Run the agent until it is ended."""
+    configuration = Configuration.read(path)
+    await guard.install(_GUARD)
+    carrier: HomeAgentCarrier
+    carrier = await _tunnel(configuration) if configuration.protection == "tunnel" else _clear(configuration)
     with HomeLink(configuration.home_link, configuration.address) as link:
         agent = HomeAgent(configuration, carrier, link)
-        async with await control.serve(_CONTROL, {"status": agent.status}):
+        others = HomeAgentDiscovery(
+            configuration.home_link,
+            configuration.home_prefix,
+            configuration.address,
+            configuration.preference,
+            random.SystemRandom(),
+        )
+
+        async def switch(request: dict[str, Any], send: control.Send) -> dict[str, Any]:
+            known = [str(address) for address in others.addresses() if address != configuration.address]
+            return await agent.switch({"to": known, **request}, send)
+
+        operations = {
+            "status": agent.status,
+            "home-agents": others.status,
+            "switch": switch,
+            "refresh": agent.refresh,
+            "revoke": agent.revoke,
+        }
+        async with await control.serve(_CONTROL, operations), asyncio.TaskGroup() as group:
             note("ready", address=configuration.address, home_prefix=configuration.home_prefix)
-            await agent.run()
+            group.create_task(agent.run())
+            group.create_task(others.run())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from testbed.netlink import (
 )
 
 _LOOPBACK = 1
-_TABLE = 220  # charon's: there it routes what goes into the tunnel
+TABLE = 220  #: charon's: there it routes what goes into the tunnel
 _PRIORITY = 1000
 _LAST_METRIC = 0xFFFFFFFF
 
@@ -31,7 +31,7 @@ def go_away(home_address: IPv6Address, *, tunnel_interface: bool) -> None:
     """
     with Netlink() as netlink:
         if tunnel_interface:
-            nowhere = Route(table=_TABLE, metric=_LAST_METRIC, type=RouteType.UNREACHABLE)
+            nowhere = Route(table=TABLE, metric=_LAST_METRIC, type=RouteType.UNREACHABLE)
             netlink.apply(route_replace(nowhere), rule_add(_rule(home_address)))
         netlink.apply(address_add(_LOOPBACK, _host(home_address), flags=AddressFlag.NODAD, replace=True))
 
@@ -70,4 +70,4 @@ def _host(address: IPv6Address) -> IPv6Interface:
 
 
 def _rule(home_address: IPv6Address) -> Rule:
-    return Rule(_PRIORITY, table=_TABLE, source=IPv6Network(home_address))
+    return Rule(_PRIORITY, table=TABLE, source=IPv6Network(home_address))

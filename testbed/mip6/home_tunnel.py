@@ -55,13 +55,21 @@ class HomeTunnel:
         owner = self._owners.get(received.home_address)
         return Proof(owner.identity, wire.BindingStatus.INVALID_CARE_OF_ADDRESS) if owner else NO_PROOF
 
-    async def learn(self) -> None:
+    async def learn(self, _received: Received, _message: wire.BindingUpdate, _care_of: IPv6Address) -> None:
         """Ask charon: a message may be faster than its notices."""
         for association in await self._charon.associations():
             for home in association.peer_addresses:
                 self._owners[home] = association
 
-    def send(self, message: wire.Message, home_address: IPv6Address, _destination: IPv6Address, *, type2: bool) -> None:
+    def send(
+        self,
+        message: wire.Message,
+        home_address: IPv6Address,
+        _destination: IPv6Address,
+        *,
+        type2: bool,
+        context: object = None,  # noqa: ARG002 - what comes out of a tunnel needs no more proof
+    ) -> None:
         """Send a message into the tunnel of a home address; there are no routing headers in it."""
         if type2 or self._signalling is None:
             raise AssertionError("a tunnel needs no routing header")

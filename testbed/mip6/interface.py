@@ -37,7 +37,7 @@ class Interface:
             with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as query:
                 answer = fcntl.ioctl(query, _SIOCGIFHWADDR, request)
         except OSError as error:
-            raise UnsupportedError(f"no interface {name}: {error.strerror}", where=name) from error
+            raise UnsupportedError(f"no interface {name}: {error.strerror or error}", where=name) from error
         kind, mac = struct.unpack_from("H6s", answer, 16)
         if kind != _ARPHRD_ETHER:
             raise UnsupportedError(f"hardware type {kind}, only Ethernet (1) is supported", where=name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from testbed.errors import NotReadyError
 from testbed.mip6.dhcpv6_client import Client
 from testbed.mip6.journal import note
-from testbed.netlink import Netlink, address_add
+from testbed.netlink import AddressFlag, Netlink, address_add
 
 if TYPE_CHECKING:
     import random
@@ -53,10 +53,12 @@ class LeaseKeeper:
             return await client.rebind(lease, deadline=lease.obtained + valid - now())
 
 
-def configure(interface: str, lease: Lease) -> None:
+def configure(interface: str, lease: Lease, *, optimistic: bool = False) -> None:
     """Give the interface the first leased address, with its lifetimes; the kernel does DAD on a new one."""
     first = lease.addresses[0]
     with Netlink() as netlink:
         device = netlink.link(interface).index
         own = IPv6Interface((first.address, 128))
-        netlink.apply(address_add(device, own, valid=first.valid, preferred=first.preferred, replace=True))
+        flags = AddressFlag.OPTIMISTIC if optimistic else AddressFlag(0)
+        lifetimes = {"valid": first.valid, "preferred": first.preferred}
+        netlink.apply(address_add(device, own, flags=flags, replace=True, **lifetimes))

@@ -73,6 +73,7 @@ class Request:
         timely: whether a timestamp has shown that the update is new, so that its sequence number does not
             count (RFC 4285 section 6).
         bindings: how many home addresses the agent serves now.
+        context: what the answer has to be given back with; it means nothing here.
 
     RFC 6275 sections 9.5.1 and 10.3.1.
     """
@@ -87,6 +88,7 @@ class Request:
     dynamic_keys: bool = False
     timely: bool = False
     bindings: int = 0
+    context: object = None
 
 
 class Grant(NamedTuple):

@@ -1,4 +1,4 @@
-"""A mobile node's registration with its home agent: the state machine of ``registration`` with a socket and a clock."""
+"""A mobile node's registration with its home agent: the state machine of ``registration`` with carrier and clock."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from testbed.errors import TestbedError, WireError
 from testbed.mip6 import registration, wire
 from testbed.mip6.journal import note
 from testbed.mip6.retransmission import Binding, SendUpdate, Timing
-from testbed.mip6.signalling import Signalling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ipaddress import IPv6Address
 
+    from testbed.mip6.carrier import MobileCarrier
     from testbed.mip6.registration import Remedy
 
 LIFETIME = 600  # seconds that are asked for
@@ -34,22 +34,40 @@ class Registrar:
     """Keeps one home registration.
 
     Args:
+        carrier: the way to the home agent.
         sequence: of the Binding Update before the first; any number.
         trouble: called when a registration that stood is no more, with what may help.
+        hostname: the name that the home agent shall give the home address in the DNS; empty for none.
     """
 
-    def __init__(self, sequence: int, trouble: Callable[[Remedy], None]) -> None:
+    def __init__(
+        self, carrier: MobileCarrier, sequence: int, trouble: Callable[[Remedy], None], hostname: str = ""
+    ) -> None:
+        self._carrier = carrier
         self._timing = Timing()
         self._trouble = trouble
         self._state: registration.State = registration.start(sequence)
-        self._signalling: Signalling | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._hostname = hostname
+        self._dns_status: int | None = None
+        self._last_update: SendUpdate | None = None
+        self._alternatives: tuple[IPv6Address, ...] = ()
         self._settled: asyncio.Future[registration.State] | None = None
 
     @property
     def state(self) -> registration.State:
         """The state of the registration."""
         return self._state
+
+    @property
+    def dns_status(self) -> int | None:
+        """What the home agent said of the name last (RFC 5026 section 8.1), None if nothing."""
+        return self._dns_status
+
+    @property
+    def alternatives(self) -> tuple[IPv6Address, ...]:
+        """The home agents that the one we are registered with has sent us to, the first to be tried first."""
+        return self._alternatives
 
     @property
     def remaining(self) -> float | None:
@@ -68,7 +86,7 @@ class Registrar:
         def heard(octets: bytes, source: IPv6Address) -> None:
             self._heard(octets, source, home_address, home_agent)
 
-        self._signalling = Signalling(home_address, heard)
+        self._carrier.open(home_address, home_agent, heard)
         wanted = Binding(home_address, care_of, home_agent, LIFETIME // wire.LIFETIME_UNIT)
         return _granted(await self._settle(registration.register(self._state, wanted, self._timing, time.monotonic())))
 
@@ -93,11 +111,11 @@ class Registrar:
 
     def close(self) -> None:
         """Stop hearing and sending; the binding at the home agent is left to its lifetime."""
-        if self._signalling:
-            self._signalling.close()
-            self._signalling = None
+        self._carrier.close()
         if self._timer:
             self._timer.cancel()
+        self._alternatives = ()
+        self._dns_status = None
         self._state = registration.start(self._state.exchange.sequence)
 
     async def _settle(self, step: registration.Step) -> registration.State:
@@ -137,7 +155,8 @@ class Registrar:
                 note(type(action).__name__.lower(), home_address=action.home_address)
 
     def _send(self, action: SendUpdate) -> None:
-        options = (wire.AlternateCareOfAddress(action.care_of),)
+        self._last_update = action
+        options: tuple[wire.Option, ...] = (wire.AlternateCareOfAddress(action.care_of), *self._wish(action))
         update = wire.BindingUpdate(action.sequence, action.flags, action.lifetime_units, options)
         note(
             "binding update",
@@ -146,18 +165,17 @@ class Registrar:
             home_address=action.home_address,
             lifetime=update.lifetime,
         )
-        if self._signalling:
-            try:
-                self._signalling.send(update, action.home_agent)
-            except OSError as error:
-                note("not sent", reason=str(error))  # the state machine sends again
+        try:
+            self._carrier.send(update, action)
+        except OSError as error:
+            note("not sent", reason=str(error))  # the state machine sends again
 
     def _heard(self, octets: bytes, source: IPv6Address, home_address: IPv6Address, home_agent: IPv6Address) -> None:
         if source != home_agent:
             note("ignored", source=source, reason="not from the home agent")
             return
         try:
-            message = wire.decode(octets, source, home_address, verify=False)  # the kernel verified the checksum
+            message = wire.decode(octets, source, home_address, verify=False)  # the checksum is verified
         except WireError as error:
             note("malformed", source=source, reason=str(error))
             return
@@ -165,16 +183,54 @@ class Registrar:
         match message:
             case wire.BindingAcknowledgement():
                 note("binding acknowledgement", status=message.status, sequence=message.sequence)
-                # the guard lets in only what came out of the tunnel
-                step = registration.acknowledgement(self._state, message, True, self._timing, now)
+                authentic = self._carrier.authentic(message, octets)
+                told = wire.option(message, wire.DnsUpdate)
+                if told and authentic:
+                    self._dns_status = told.status
+                    note("dns update", name=told.fqdn, status=told.status)
+                step = registration.acknowledgement(self._state, message, authentic, self._timing, now)
             case wire.BindingRefreshRequest():
                 step = registration.refresh_request(self._state, self._timing, now)
             case wire.BindingError():
                 step = registration.error(self._state, message.status, self._timing, now)
+            case wire.BindingRevocation(kind=wire.RevocationKind.INDICATION):
+                self._acknowledge_revocation(message)
+                step = registration.revoked(self._state)
+            case wire.HomeAgentSwitch(addresses=addresses):
+                note("home agent switch", home_agents=[str(address) for address in addresses])
+                self._alternatives = addresses
+                self._trouble(registration.Remedy.SWITCH_HOME_AGENT)
+                return
             case _:
                 note("ignored", source=source, type=type(message).__name__)
                 return
         self._take(step)
+
+    def _wish(self, action: SendUpdate) -> tuple[wire.DnsUpdate, ...]:
+        """Ask for the name until the home agent has answered, and for its end with that of the home address.
+
+        At home the mobile node keeps its home address, and with it the name (RFC 5026 section 6).
+        """
+        if not self._hostname:
+            return ()
+        performed = self._dns_status is not None and self._dns_status < wire.DnsStatus.REASON_UNSPECIFIED
+        if action.lifetime_units == 0:
+            ends = performed and action.care_of != action.home_address
+            return (wire.DnsUpdate(self._hostname, remove=True),) if ends else ()
+        retry = self._dns_status in (None, wire.DnsStatus.FAILED)
+        return (wire.DnsUpdate(self._hostname),) if retry else ()
+
+    def _acknowledge_revocation(self, indication: wire.BindingRevocation) -> None:
+        """Answer before the way to the home agent is given up (RFC 5846 section 11.1)."""
+        bound = isinstance(self._state, registration.Registering | registration.Registered)
+        status = wire.RevocationStatus.SUCCESS if bound else wire.RevocationStatus.BINDING_DOES_NOT_EXIST
+        note("binding revocation indication", trigger=indication.code, status=int(status))
+        answer = wire.BindingRevocation(wire.RevocationKind.ACKNOWLEDGEMENT, status, indication.sequence)
+        if self._last_update:
+            try:
+                self._carrier.answer(answer, self._last_update)
+            except OSError as error:
+                note("not sent", reason=str(error))  # the home agent asks again
 
     def _due(self) -> None:
         self._take(registration.timeout(self._state, self._timing, time.monotonic()))

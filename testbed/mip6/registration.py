@@ -45,6 +45,7 @@ class Remedy(Enum):
     NEW_HOME_ADDRESS = auto()
     NEW_CARE_OF_ADDRESS = auto()
     REDISCOVER = auto()
+    SWITCH_HOME_AGENT = auto()
     PREFIX_DISCOVERY = auto()
     STOP = auto()
 

@@ -155,7 +155,7 @@ class Encapsulate:
 
 @dataclass(frozen=True, slots=True)
 class Decapsulate:
-    """What a route does with IPv6 packets in IPv6 packets: looks the inner one up in ``table`` (RFC 8986 section 4.6)."""
+    """What a route does with IPv6 in IPv6: it looks the inner packet up in ``table`` (RFC 8986 section 4.6)."""
 
     table: int
 

@@ -6,29 +6,32 @@ Folder ``templates/<daemon>/`` holds what that daemon reads. A node sees its fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from testbed.topology.model import Configured, Dhaad, Discovery, DnsAaaa, DnsSrv, MobileNode, NetworkKind, Service
+from testbed.topology.plan import Firewall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testbed.topology.plan import Host, Plan
+    from testbed.topology.plan import Host, Plan, Subscriber
 
 ETC = "/run/lab/etc"
 FREERADIUS_USER = "freerad"
+_GUARDS = {Firewall.NFTABLES: "guard.nft", Firewall.IP6TABLES: "guard.ip6tables"}
 
 
 @dataclass(frozen=True)
 class File:
-    """A rendered file; ``path`` is relative to the node's configuration folder."""
+    """A rendered file; ``path`` is relative to the node's folder ``etc``, or ``var`` if its daemon changes it."""
 
     path: str
     content: str
+    folder: str = "etc"
 
 
 @cache
@@ -61,17 +64,25 @@ def _files(plan: Plan, host: Host) -> Iterator[File]:
         aaa = plan.aaa(host.operator)
         yield _file("strongswan/strongswan.conf", plan, host, aaa=aaa, secret=plan.radius_secret(aaa, host))
     if Service.HOME_AGENT in host.services:
-        yield _file("home-agent/guard.nft", plan, host)
+        yield _guard("home-agent", plan, host)
         yield _file("home-agent/home-agent.json", plan, host, config=_home_agent(plan, host))
     if host.mobile:
-        yield _file("strongswan/strongswan.conf", plan, host)
-        yield _file("mobile-node/guard.nft", plan, host)
+        if plan.ipsec:
+            yield _file("strongswan/strongswan.conf", plan, host)
+        yield _guard("mobile-node", plan, host)
         yield _file("mobile-node/mobile-node.json", plan, host, config=_mobile_node(plan, host, host.mobile))
 
 
 def _file(path: str, plan: Plan, host: Host, *, to: str | None = None, **context: Any) -> File:
     template = _templates().get_template(f"{path}.j2")
     return File(to or path, template.render(plan=plan, host=host, **context))
+
+
+def _guard(agent: str, plan: Plan, host: Host) -> File:
+    """Render the packet filter of an agent; without IPsec there is more for it to do, by nftables only."""
+    if plan.ipsec:
+        return _file(f"{agent}/{_GUARDS[plan.firewall]}", plan, host)
+    return _file(f"{agent}/clear.nft", plan, host, to=f"{agent}/guard.nft")
 
 
 def _access(plan: Plan, host: Host) -> list[dict[str, Any]]:
@@ -88,9 +99,19 @@ def _bind(plan: Plan, host: Host) -> Iterator[File]:
     for operator, domain in operators.items():
         hosts = plan.hosts_with(Service.BIND, operator)
         domains.append({"name": domain, "hosts": hosts, "servers": [h.address for h in hosts]})
-    yield _file("bind/named.conf", plan, host, domains=domains)
+    hostnames = plan.hostnames(host.operator)
+    agents = plan.hosts_with(Service.HOME_AGENT, host.operator)
+    yield _file(
+        "bind/named.conf",
+        plan,
+        host,
+        domains=domains,
+        hostnames=list(hostnames.values()),
+        updaters=[{"name": agent.fqdn, "key": plan.tsig_key(agent)} for agent in agents if hostnames],
+    )
     yield _file("bind/root.zone", plan, host, domains=domains)
-    yield _file("bind/operator.zone", plan, host, to=f"bind/{host.domain}.zone")
+    zone = _file("bind/operator.zone", plan, host, to=f"bind/{host.domain}.zone")
+    yield replace(zone, folder="var") if hostnames else zone
 
 
 def _freeradius(plan: Plan, host: Host) -> Iterator[File]:
@@ -115,34 +136,92 @@ def _freeradius(plan: Plan, host: Host) -> Iterator[File]:
 
 def _home_agent(plan: Plan, host: Host) -> dict[str, Any]:
     wire = plan.home_link(host)
-    certificate = plan.certificates[host.name]
-    return {
+    common = {
         "identity": host.fqdn,
         "address": str(plan.home_agent_address(host)),
         "home_link": next(leg.name for leg in host.legs if leg.network == wire.name),
         "home_prefix": str(wire.prefix),
         "preference": host.preference,
-        "esp": plan.esp.value,
         "retrans_timer": plan.timing.retrans_timer,
+        **_dns(plan, host),
+    }
+    if not plan.ipsec:
+        return {**common, **_home_agent_in_clear(plan, host)}
+    certificate = plan.certificates[host.name]
+    return {
+        **common,
+        "esp": plan.esp.value,
         "certificate": certificate.certificate,
         "key": certificate.key.reveal(),
         "trust_anchor": plan.authority.certificate,
     }
 
 
+def _dns(plan: Plan, host: Host) -> dict[str, Any]:
+    """Say which names a home agent may write, and how it proves itself to the name servers."""
+    allowed = plan.hostnames(host.operator)
+    if not allowed:
+        return {}
+    servers = [str(server.address) for server in plan.hosts_with(Service.BIND, host.operator)]
+    key = plan.tsig_key(host).reveal()
+    names = {"name": host.domain, "servers": servers, "key_name": host.fqdn, "key": key, "allowed": allowed}
+    return {"dns": names}
+
+
+def _home_agent_in_clear(plan: Plan, host: Host) -> dict[str, Any]:
+    """Say who may have which home address, as far as AAA need not be asked."""
+    subscribers = [s for s in plan.subscribers.values() if host in plan.candidates(plan.topology.mobile_nodes[s.node])]
+    return {
+        "protection": plan.topology.protection.value,
+        "own_addresses": [str(leg.address.ip) for leg in host.legs if leg.address],
+        "mobile_nodes": [
+            {"nai": subscriber.nai, "home_address": str(subscriber.home_address), **_shared(subscriber)}
+            for subscriber in subscribers
+            if not subscriber.by_aaa
+        ],
+    }
+
+
+def _shared(subscriber: Subscriber) -> dict[str, Any]:
+    """What the home agent shares with a mobile node."""
+    key = subscriber.mn_ha_key
+    return {"spi": subscriber.spi, "key": key.reveal()} if key else {}
+
+
 def _mobile_node(plan: Plan, host: Host, mobile: MobileNode) -> dict[str, Any]:
     subscriber = plan.subscribers[host.name]
-    return {
+    common = {
         "nai": subscriber.nai,
-        "password": subscriber.typed.reveal(),
         "interface": host.legs[0].name,
         "discovery": _discovery(plan, mobile.home_agent),
-        "trust_anchor": plan.authority.certificate,
-        "esp": plan.esp.value,
         "solicitation_delay": plan.timing.solicitation_delay,
         "dhcp_delay": plan.timing.dhcp_delay,
         "retrans_timer": plan.timing.retrans_timer,
+        **({"hostname": mobile.hostname} if mobile.hostname else {}),
     }
+    if not plan.ipsec:
+        return {
+            **common,
+            "protection": plan.topology.protection.value,
+            "home_address": str(subscriber.home_address),
+            "keys": _keys(subscriber),
+        }
+    return {
+        **common,
+        "password": subscriber.typed.reveal(),
+        "trust_anchor": plan.authority.certificate,
+        "esp": plan.esp.value,
+    }
+
+
+def _keys(subscriber: Subscriber) -> dict[str, Any]:
+    """The keys that a mobile node holds (RFC 4285); one that is mistyped is another than its peer's."""
+    if subscriber.mn_ha_key is None:
+        return {}
+    shared: dict[str, Any] = {"spi": subscriber.spi}
+    if not subscriber.by_aaa:
+        return {**shared, "mn_ha": subscriber.typed.reveal()}
+    return {**shared, "mn_ha": subscriber.mn_ha_key.reveal(), "mn_aaa": subscriber.typed.reveal()}
 
 
 def _discovery(plan: Plan, seed: Discovery) -> dict[str, str]:

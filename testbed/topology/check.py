@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from testbed.topology.checks.facts import Facts
+from testbed.topology.checks.hostnames import hostnames
 from testbed.topology.checks.mobile_nodes import mobile_nodes
 from testbed.topology.checks.names import names
 from testbed.topology.checks.networks import networks
@@ -30,4 +31,4 @@ def check(topology: Topology, marks: Marks, folder: Path) -> Iterator[Problem]:
         folder: where the file is, and the password files that it names.
     """
     facts = Facts(topology, marks, folder)
-    return chain(names(facts), operators(facts), networks(facts), nodes(facts), mobile_nodes(facts))
+    return chain(names(facts), operators(facts), networks(facts), nodes(facts), mobile_nodes(facts), hostnames(facts))

@@ -78,6 +78,9 @@ class Protection(StrEnum):
     NONE = "none"  #: not at all
 
 
+IPSEC = (Protection.TUNNEL, Protection.TRANSPORT)  #: the protections that need IKE and ESP
+
+
 class Part(BaseModel):
     """A part of a topology: frozen, and nothing in it that is not named here."""
 
@@ -126,6 +129,23 @@ class EapMschapv2(Part):
     mistyped: bool = Field(default=False, description="the mobile node holds another password than the authorizer")
 
 
+class MnHaKey(Part):
+    """A key of 16 octets, planned, that mobile node and home agent share (RFC 4285 section 5.1)."""
+
+    method: Literal["mn-ha-key"] = Field(description="how the mobile node proves who it is: mn-ha-key")
+    mistyped: bool = Field(default=False, description="the mobile node holds another key than the home agent")
+
+
+class MnAaaKey(Part):
+    """A key of 16 octets, planned, that mobile node and the AAA of the authorizer share (RFC 4285 section 5.2)."""
+
+    method: Literal["mn-aaa-key"] = Field(description="how the mobile node proves who it is: mn-aaa-key")
+    mistyped: bool = Field(default=False, description="the mobile node holds another key than the authorizer")
+
+
+Credential = Annotated[EapMschapv2 | MnHaKey | MnAaaKey, Field(discriminator="method")]
+
+
 class DnsSrv(Part):
     """Home agent discovery by service name (RFC 5026 section 5.1.2)."""
 
@@ -162,11 +182,19 @@ class MobileNode(Part):
 
     attach: Name = Field(description="the access network where it starts")
     nai: Nai = Field(description="its user name and realm, such as mn1@corp.example")
-    credential: EapMschapv2 = Field(description="how it proves who it is, such as {method: eap-mschapv2}")
+    credential: Credential | None = Field(
+        default=None, description="how it proves who it is, such as {method: eap-mschapv2}"
+    )
     home_agent: Discovery = Field(
         description="how it finds its home agent, such as {discovery: dns-srv, domain: carrier.example}"
     )
-    home_address: Literal["aaa"] = Field(default="aaa", description="where its home address comes from")
+    hostname: Domain | None = Field(
+        default=None,
+        description="the name that its home agent gives its home address in the DNS, such as mn1.carrier.example",
+    )
+    home_address: Literal["aaa", "static"] = Field(
+        default="aaa", description="where its home address comes from: aaa, or static for a planned one"
+    )
 
 
 class Topology(Part):
@@ -181,6 +209,7 @@ class Topology(Part):
     seed: int = Field(default=4640, ge=0, lt=1 << 64, description="secrets and keys are derived from it")
     timers: Timers = Timers.STANDARD
     protection: Protection = Protection.TUNNEL
+    lab_only_unprotected: bool = Field(default=False, description="that nothing is protected is what you want")
     operators: dict[Name, Operator] = Field(
         min_length=1,
         max_length=64,
@@ -204,6 +233,10 @@ class Topology(Part):
         """Return the operator who runs a node: the node's own, else that of its first network, else none."""
         entry = self.nodes[node]
         return entry.operator or self.networks[entry.networks[0]].operator
+
+    def asks_aaa(self, mobile: MobileNode) -> bool:
+        """Say whether a home agent asks AAA about a mobile node: not where it has the key itself, or asks for none."""
+        return self.protection in IPSEC or isinstance(mobile.credential, MnAaaKey)
 
     def nodes_with(self, service: Service) -> list[str]:
         """Return the names of the nodes that run a service, in the order of the file."""

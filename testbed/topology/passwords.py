@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from testbed.topology.model import EapMschapv2
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,5 +17,5 @@ def passwords_of(topology: Topology, folder: Path) -> dict[str, str]:
     return {
         name: (folder / mobile.credential.password_file).read_text().removesuffix("\n")
         for name, mobile in topology.mobile_nodes.items()
-        if mobile.credential.password_file
+        if isinstance(mobile.credential, EapMschapv2) and mobile.credential.password_file
     }

@@ -5,6 +5,7 @@ Deterministic: the same topology gives the same plan.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,9 +13,12 @@ from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
 
 from testbed.topology.model import (
+    IPSEC,
     Configured,
     Dhaad,
     DnsAaaa,
+    MnAaaKey,
+    MnHaKey,
     MobileNode,
     Network,
     NetworkKind,
@@ -28,6 +32,7 @@ from testbed.topology.pki import Authority, Credentials, Secret
 
 _SITE = int(IPv6Network("2001:db8::/32").network_address)  # documentation prefix, RFC 3849
 _FIRST_HOME_ADDRESS = 0x1_0001  # interface identifiers of home addresses: above those of the link's own nodes
+_FIRST_SPI = 256  # RFC 4285 section 5.1 reserves those below
 _FIRST_INDEX = 1001  # interface indexes unique in the lab: a veth with equal ones at its ends waits 1 s for its carrier
 
 
@@ -36,6 +41,13 @@ class Esp(StrEnum):
 
     KERNEL = "kernel"
     USERLAND = "userland"  #: charon's own, through a TUN interface
+
+
+class Firewall(StrEnum):
+    """What filters packets on this machine."""
+
+    NFTABLES = "nftables"
+    IP6TABLES = "ip6tables"  #: where nftables does not know IPv6, as in user-mode-linux
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class Host:
     mobile: MobileNode | None = None
     after: tuple[str, ...] = ()
     preference: int = 0  #: of a home agent (RFC 6275 section 7.4)
+    ipsec: bool = True  #: whether a mobile node has a charon
 
     @property
     def fqdn(self) -> str:
@@ -125,8 +138,11 @@ class Subscriber:
     node: str
     nai: str
     home_address: IPv6Address
-    password: Secret  #: what the authorizer holds
+    password: Secret  #: what the authorizer holds; of RFC 4285, a key in hexadecimal digits
     typed: Secret  #: what the mobile node holds
+    by_aaa: bool  #: whether AAA authenticates it
+    spi: int  #: by which mobile node and home agent know their key: RFC 4285 section 5.1, above those that are reserved
+    mn_ha_key: Secret | None  #: what the home agent holds, from AAA if it authenticates
 
 
 @dataclass(frozen=True)
@@ -141,10 +157,16 @@ class Plan:
     hosts: dict[str, Host]
     subscribers: dict[str, Subscriber]
     certificates: dict[str, Credentials]
+    firewall: Firewall = Firewall.NFTABLES
 
     def hosts_with(self, service: Service, operator: str | None = None) -> list[Host]:
         """Return the hosts that run a service, of one operator or of all."""
         return [h for h in self.hosts.values() if service in h.services and operator in (None, h.operator)]
+
+    @property
+    def ipsec(self) -> bool:
+        """Whether mobile nodes and home agents use IKE and ESP."""
+        return self.topology.protection in IPSEC
 
     def home_link(self, host: Host) -> Wire:
         """Return the home link that a home agent serves."""
@@ -173,12 +195,23 @@ class Plan:
         """Return the secret that two RADIUS peers share."""
         return self.authority.secret("radius " + " ".join(sorted((one.name, other.name))))
 
+    def hostnames(self, operator: str | None) -> dict[str, str]:
+        """Return the names that mobile nodes have in an operator's domain, by identity."""
+        entry = self.topology.operators.get(operator or "")
+        named = ((mobile.nai, mobile.hostname or "") for mobile in self.topology.mobile_nodes.values())
+        return {nai: name for nai, name in named if entry and name.endswith(f".{entry.domain}")}
+
+    def tsig_key(self, host: Host) -> Secret:
+        """Return the key by which a home agent signs its DNS updates, base64 (RFC 8945)."""
+        octets = bytes.fromhex(self.authority.secret(f"tsig {host.name}").reveal())
+        return Secret(b64encode(octets).decode())
+
     def realm_subscribers(self, operator: str | None) -> list[Subscriber]:
-        """Return the subscribers whose realm is the operator's domain, if it authorizes mobility service."""
+        """Return the subscribers whose realm is the operator's domain, if its AAA authorizes mobility service."""
         entry = self.topology.operators.get(operator or "")
         if entry is None or Role.MSA not in entry.roles:
             return []
-        return [s for s in self.subscribers.values() if s.nai.rpartition("@")[2] == entry.domain]
+        return [s for s in self.subscribers.values() if s.by_aaa and s.nai.rpartition("@")[2] == entry.domain]
 
     def candidates(self, mobile: MobileNode) -> list[Host]:
         """Return the home agents that a mobile node's seed information can lead to."""
@@ -194,24 +227,26 @@ class Plan:
                 return [host for host in agents if host.domain == wanted.domain]
 
 
-def make_plan(topology: Topology, passwords: dict[str, str], esp: Esp) -> Plan:
+def make_plan(
+    topology: Topology, passwords: dict[str, str], esp: Esp, firewall: Firewall = Firewall.NFTABLES
+) -> Plan:
     """Make the plan of a topology.
 
     Args:
         topology: a checked topology.
         passwords: what the password files hold, by mobile node.
         esp: who does ESP on this machine.
+        firewall: what filters packets on this machine.
     """
     indexes = count(_FIRST_INDEX)
     wires = _wires(topology, indexes)
     hosts = _hosts(topology, wires, indexes)
     authority = Authority(topology.seed)
     bare = Plan(topology, TIMINGS[topology.timers], esp, authority, wires, hosts, {}, {})
-    certificates = {
-        h.name: authority.issue(h.fqdn, bare.home_agent_address(h)) for h in bare.hosts_with(Service.HOME_AGENT)
-    }
+    proving = bare.hosts_with(Service.HOME_AGENT) if bare.ipsec else []
+    certificates = {h.name: authority.issue(h.fqdn, bare.home_agent_address(h)) for h in proving}
     subscribers = _subscribers(bare, passwords)
-    return Plan(topology, bare.timing, esp, authority, wires, hosts, subscribers, certificates)
+    return Plan(topology, bare.timing, esp, authority, wires, hosts, subscribers, certificates, firewall)
 
 
 def _wires(topology: Topology, indexes: count[int]) -> dict[str, Wire]:
@@ -251,7 +286,8 @@ def _hosts(topology: Topology, wires: dict[str, Wire], indexes: count[int]) -> d
         )
     for name, mobile in topology.mobile_nodes.items():
         leg = replace(_leg(name, 0, mobile.attach, None, indexes), name="eth0")
-        hosts[name] = Host(name, None, None, frozenset(), (leg,), (), mobile)
+        ipsec = topology.protection in IPSEC
+        hosts[name] = Host(name, None, None, frozenset(), (leg,), (), mobile, ipsec=ipsec)
     return hosts
 
 
@@ -296,6 +332,18 @@ def _subscribers(plan: Plan, passwords: dict[str, str]) -> dict[str, Subscriber]
         number = next(numbers.setdefault(home.name, count(_FIRST_HOME_ADDRESS)))
         written = passwords.get(name)
         password = Secret(written) if written else plan.authority.secret(f"password of {mobile.nai}")
-        typed = plan.authority.secret(f"mistyped {mobile.nai}") if mobile.credential.mistyped else password
-        subscribers[name] = Subscriber(name, mobile.nai, home.prefix.network_address + number, password, typed)
+        mistyped = mobile.credential is not None and mobile.credential.mistyped
+        mn_ha_key = password if isinstance(mobile.credential, MnHaKey) else None
+        if isinstance(mobile.credential, MnAaaKey):
+            mn_ha_key = plan.authority.secret(f"MN-HA key of {mobile.nai}")
+        subscribers[name] = Subscriber(
+            node=name,
+            nai=mobile.nai,
+            home_address=home.prefix.network_address + number,
+            password=password,
+            typed=plan.authority.secret(f"mistyped {mobile.nai}") if mistyped else password,
+            by_aaa=plan.topology.asks_aaa(mobile),
+            spi=_FIRST_SPI + number - _FIRST_HOME_ADDRESS,
+            mn_ha_key=mn_ha_key,
+        )
     return subscribers

@@ -16,6 +16,8 @@ from testbed.topology.model import (
     DnsAaaa,
     DnsSrv,
     EapMschapv2,
+    MnAaaKey,
+    MnHaKey,
     MobileNode,
     Network,
     Node,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from testbed.topology.marks import Location
 
 #: how this version can protect a Binding Update
-PROTECTIONS = (Protection.TUNNEL,)
+PROTECTIONS = (Protection.TUNNEL, Protection.AUTH_OPTION, Protection.NONE)
 
 _ITEMS: dict[str | int, tuple[str, type[Part]]] = {
     "operators": ("operator", Operator),
@@ -43,6 +45,8 @@ _ITEMS: dict[str | int, tuple[str, type[Part]]] = {
     "mobile_nodes": ("mobile node", MobileNode),
 }
 _WHOLE_ITEM = 2  #: keys that lead to a whole operator, network, node or mobile node
+_KINDS = {"home_agent": "discovery", "credential": "method"}  #: part of a mobile node: the key that says its kind
+_CREDENTIALS: dict[object, type[Part]] = {"mn-ha-key": MnHaKey, "mn-aaa-key": MnAaaKey}
 _DISCOVERIES: dict[object, type[Part]] = {
     "dns-srv": DnsSrv,
     "dns-aaaa": DnsAaaa,
@@ -53,6 +57,7 @@ _DISCOVERIES: dict[object, type[Part]] = {
 _NAME_RULE = "a name has 2 to 11 characters: a letter a-z, then a-z, 0-9 or '-', not '-' at the end"
 _PATTERNS = {  # last key of a location: what its text is not, what it should be
     "domain": ("a domain name", "two or more labels of a-z, 0-9 and '-' joined by '.', such as corp.example"),
+    "hostname": ("a domain name", "a name in the domain of the home agent's operator, such as mn1.carrier.example"),
     "name": ("a domain name", "a home agent's node and its operator's domain, such as ha1.carrier.example"),
     "nai": ("a network access identifier", "user@realm, the realm in lower case, such as mn1@corp.example"),
     "section": ("the number of a section", 'digits joined by dots, in quotes, such as "7.3"'),
@@ -119,8 +124,9 @@ class _Finding:
 
     def __init__(self, document: Document, item: Any) -> None:
         location: list[str | int] = list(item["loc"])
-        if len(location) > 3 and location[0] == "mobile_nodes" and location[2] == "home_agent":  # noqa: PLR2004
-            del location[3]  # pydantic puts the kind of discovery here, which is no key of the document
+        kind_of_part = _KINDS.get(str(location[2])) if len(location) > 2 and location[0] == "mobile_nodes" else None  # noqa: PLR2004
+        if len(location) > 3 and kind_of_part:  # noqa: PLR2004
+            del location[3]  # pydantic puts the kind of discovery or credential here, which is no key of the document
         self.is_key = len(location) == 3 and location[0] in _ITEMS and location[2] == "[key]"  # noqa: PLR2004
         self.location: Location = tuple(location[:2] if self.is_key else location)
         self._type: str = item["type"]
@@ -128,8 +134,8 @@ class _Finding:
         self._input: Any = item["input"]
         self._said: str = item["msg"]
         self._document = document
-        if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-            self.location = (*self.location, "discovery")
+        if kind_of_part and item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+            self.location = (*self.location, kind_of_part)
         self._is_entry = bool(self.location) and isinstance(self.location[-1], int)
         self._last = str(next((key for key in reversed(self.location) if isinstance(key, str)), ""))
 
@@ -263,5 +269,5 @@ class _Finding:
         if len(location) <= _WHOLE_ITEM:
             return _ITEMS[location[0]][1]
         if location[-1] == "credential":
-            return EapMschapv2
+            return _CREDENTIALS.get(self._data(location).get("method"), EapMschapv2)
         return _DISCOVERIES.get(self._data(location).get("discovery"), Configured)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import socket
 import sys
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from testbed import cli, kernel, lab
 from testbed.daemons import catalogue
-from testbed.netlink import in_namespace, requests
+from testbed.netlink import in_namespace
 from testbed.render.render import File
+from testbed.runtime import fabric
 from testbed.topology.model import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from types import ModuleType
 
     from testbed.daemons.base import Daemon
-
-Rendered = "Mapping[str, tuple[File, ...]]"
 
 
 def daemon_dies() -> None:
@@ -38,7 +41,7 @@ def daemon_hangs() -> None:
 
 def port_taken() -> None:
     """Somebody has RADIUS's port on aaa1 already."""
-    original = lab.start_all
+    original = _original(lab, "start_all")
 
     async def start_all(plan: Any, rooms: Any, listener: Any) -> Any:
         with in_namespace(rooms["aaa1"].init.pid):
@@ -47,17 +50,17 @@ def port_taken() -> None:
             squatter.bind(("::", 1812))
             return await original(plan, rooms, listener)
 
-    lab.start_all = start_all
+    _patch(lab, "start_all", start_all)
 
 
 def checker_refuses() -> None:
     """named's configuration is broken."""
-    _rewrite(lambda node, file: _appended(file, "nonsense;\n") if file.path == "bind/named.conf" else file)
+    _rewrite(lambda _, file: _appended(file, "nonsense;\n") if file.path == "bind/named.conf" else file)
 
 
 def guard_refused() -> None:
     """The home agent's guard is broken."""
-    _rewrite(lambda node, file: _appended(file, "add nonsense\n") if file.path == "home-agent/guard.nft" else file)
+    _rewrite(lambda _, file: _appended(file, "add nonsense\n") if file.path == "home-agent/guard.nft" else file)
 
 
 def wrong_name() -> None:
@@ -73,24 +76,42 @@ def wrong_name() -> None:
     _rewrite(change)
 
 
+def as_nobody() -> None:
+    """Not root, who may yet be the only one that can read the project."""
+    for name in cli.COMMANDS:
+        import_module(f"testbed.cli.{name}_command")
+    nobody = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setgid(nobody.pw_gid)
+    os.setuid(nobody.pw_uid)
+
+
 def no_feature() -> None:
     """The kernel can do nothing that is tried."""
 
     async def has(_feature: object) -> str:
         return "Operation not supported"
 
-    kernel.has = has
+    _patch(kernel, "has", has)
 
 
 def no_bridge() -> None:
     """The kernel has no bridges: it knows no link of that kind."""
-    original = requests.link_add_bridge
+    original = _original(fabric, "link_add_bridge")
 
     def link_add_bridge(*arguments: Any, **settings: Any) -> Any:
         request = original(*arguments, **settings)
         return replace(request, body=request.body.replace(b"bridge", b"brigde"))
 
-    sys.modules["testbed.runtime.fabric"].__dict__["link_add_bridge"] = link_add_bridge
+    _patch(fabric, "link_add_bridge", link_add_bridge)
+
+
+def _original(module: ModuleType, name: str) -> Any:
+    return vars(module)[name]
+
+
+def _patch(module: ModuleType, name: str, value: object) -> None:
+    vars(module)[name] = value
 
 
 def _replace(service: Service, **changes: Any) -> None:
@@ -99,12 +120,12 @@ def _replace(service: Service, **changes: Any) -> None:
 
 
 def _rewrite(change: Callable[[str, File], File]) -> None:
-    original = lab.render
+    original = _original(lab, "render")
 
     def render(plan: Any) -> Any:
         return {node: tuple(change(node, file) for file in files) for node, files in original(plan).items()}
 
-    lab.render = render
+    _patch(lab, "render", render)
 
 
 def _appended(file: File, text: str) -> File:

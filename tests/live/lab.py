@@ -1,4 +1,4 @@
-"""The command line as a test uses it: a state folder of its own, a mark on all that it starts, what it leaves behind."""
+"""The command line as a test uses it: with a state folder of its own, and a mark on all that it starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import yaml
@@ -64,7 +64,7 @@ class Cli:
 
     def __init__(self) -> None:
         # short: the path of a Unix socket has 107 octets
-        self._root = Path(tempfile.mkdtemp(prefix="live", dir="/tmp"))  # noqa: S108 - mode 0700, a fresh name
+        self._root = Path(tempfile.mkdtemp(prefix="live", dir="/tmp"))
         self.state = self._root / "s"
         self.token = uuid.uuid4().hex
         self.said: list[str] = []
@@ -181,7 +181,7 @@ class Host:
     @classmethod
     def now(cls) -> Host:
         return cls(
-            frozenset(os.listdir("/sys/class/net")),
+            frozenset(entry.name for entry in Path("/sys/class/net").iterdir()),
             subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout,
             _sysctls(),
             frozenset(_mount(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
@@ -242,7 +242,7 @@ class Capture:
             )
         until(lambda: "listening on" in self._report.read_text())
 
-    def __enter__(self) -> Capture:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -283,11 +283,12 @@ class Capture:
 
 
 def _namespaces(pids: Iterable[int]) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for pid in pids:
+        process = Path(f"/proc/{pid}")
         with contextlib.suppress(OSError):
-            os.readlink(f"/proc/{pid}/exe")  # fails for the dead that nobody has waited for
-            found.update(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "pid", "uts"))
+            (process / "exe").readlink()  # fails for the dead that nobody has waited for
+            found.update(str((process / "ns" / kind).readlink()) for kind in ("net", "mnt", "pid", "uts"))
     return found
 
 
@@ -310,5 +311,7 @@ def _mount(line: str) -> str:
 
 def _files() -> dict[str, str]:
     files = {name: Path(name).read_text() for name in ("/etc/hosts", "/etc/resolv.conf") if Path(name).is_file()}
-    runtime = sorted(entry for entry in os.listdir("/run") if entry != "testbed")  # somebody else's labs may be there
+    runtime = sorted(
+        entry.name for entry in Path("/run").iterdir() if entry.name != "testbed"
+    )  # somebody else's labs may be there
     return {**files, "/run": " ".join(runtime)}

@@ -27,6 +27,7 @@ from testbed.mip6 import ndisc, wire
 from testbed.mip6.control import result_of
 from testbed.mip6.ndlink import RouterSolicitor
 from testbed.netlink import in_namespace
+from testbed.topology.plan import Esp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +90,13 @@ class Running:
         rules = [entry["rule"] for entry in chain["nftables"] if "rule" in entry]
         rule = next(rule for rule in rules if rule.get("comment") == "mobility header in clear")
         return int(next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part))
+
+    def sent_into_the_tunnel(self, node: str) -> int | None:
+        """How many packets a node gave to charon's ESP; None where the kernel does ESP."""
+        if self.lab.saved.esp is Esp.KERNEL:
+            return None
+        (link,) = json.loads(self.run(node, "ip", "-j", "-s", "link", "show", "ipsec0"))
+        return int(link["stats64"]["tx"]["packets"])
 
     def bound(self) -> str:
         return self.run("ha1", "nft", "list", "set", "ip6", "mip6_guard", "bound")
@@ -323,7 +331,7 @@ def test_a_mobile_node_without_a_security_association_gets_no_binding(running: R
 def test_no_security_association_serves_for_the_home_address_of_another(running: Running) -> None:
     own, other = running.home_address("mn2"), running.home_address("mn1")
     care_of, before = running.care_of_address("mn2"), running.bindings()
-    refused = running.refused_in_clear()
+    refused, entered = running.refused_in_clear(), running.sent_into_the_tunnel("mn2")
     # the packet goes into mn2's tunnel, its inner source is mn1's home address
     rule = ("from", str(other), "lookup", "220", "priority", "999")
     running.run("mn2", "ip", "-6", "rule", "add", *rule)
@@ -336,6 +344,7 @@ def test_no_security_association_serves_for_the_home_address_of_another(running:
     finally:
         running.run("mn2", "ip", "-6", "rule", "del", *rule)
     _after_the_tunnel(running, own)
+    assert running.sent_into_the_tunnel("mn2") in {None, (entered or 0) + 3}
     assert running.bindings() == before
     assert running.refused_in_clear() == refused
 

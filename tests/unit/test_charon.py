@@ -49,7 +49,7 @@ SECTION: dict[str, Any] = {
     },
 }
 ASSOCIATION = SecurityAssociation(
-    16, "mns", "mn9@home.example", IPv6Address(CARE_OF), (), (IPv6Address(HOME),), frozenset({15})
+    16, "mns", "mn9@home.example", IPv6Address(CARE_OF), (), (IPv6Address(HOME),), frozenset({15}), IPv6Address(AGENT)
 )
 
 
@@ -159,6 +159,16 @@ def test_the_peer_moves() -> None:
         "ike-update", ASSOCIATION, up=True, new_peer=IPv6Address(MOVED), new_local=IPv6Address(AGENT)
     )
     assert charon.moved(ASSOCIATION, IPv6Address(MOVED)).peer == IPv6Address(MOVED)
+
+
+@pytest.mark.parametrize("tasks", ["tasks-active", "tasks-queued"])
+def test_an_association_is_on_its_way(tasks: str) -> None:
+    moving = notice("ike-update", {"mns": {**SECTION, tasks: [b"IKE_DPD", b"IKE_MOBIKE"]}})
+    assert moving
+    assert moving.association.moving
+    other = notice("ike-update", {"mns": {**SECTION, tasks: [b"CHILD_REKEY"], "tasks-passive": [b"IKE_MOBIKE"]}})
+    assert other
+    assert not other.association.moving
 
 
 def test_what_comes_before_an_association_is_established_means_nothing() -> None:

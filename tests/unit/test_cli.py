@@ -10,20 +10,24 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from samples import ROOT, THIRD_PARTY, third_party
+from samples import ROOT, THIRD_PARTY, US, third_party
+from samples import noted as saved
 
 from testbed import __version__, cli, doctor, lab
+from testbed.bootstrap import Bootstrapped
 from testbed.cli import COMMANDS, Parser, lab_argument
 from testbed.daemons.start import Running
 from testbed.errors import BootstrapError, UnsupportedError
 from testbed.lab import Saved
+from testbed.moving import Moved
 from testbed.render.render import render
-from testbed.runtime.base import FABRIC, Inhabitant
+from testbed.status import BindingStatus, NodeStatus, Status
 from testbed.topology.load import load
 from testbed.topology.model import Protection
 from testbed.topology.plan import Esp
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-US = Inhabitant.of(os.getpid())
 AS_ROOT = ["up third-party", "down", "cli"]
 
 
@@ -77,8 +80,7 @@ def noted(tmp_path: Path) -> Path:
     folder = tmp_path / "state" / "lab"
     for host in third_party().hosts:
         (folder / "nodes" / host / "lab" / "log").mkdir(parents=True)
-    rooms = dict.fromkeys((FABRIC, *third_party().hosts), US)
-    Saved(load(THIRD_PARTY), {}, Esp.USERLAND, rooms, (Running("ha1", "radvd", US),)).write(folder / "lab.json")
+    saved(Running("ha1", "radvd", US)).write(folder / "lab.json")
     return folder
 
 
@@ -447,7 +449,8 @@ def test_doctor(missing: str, code: int, testbed: Any, monkeypatch: pytest.Monke
     outcome = testbed("doctor")
     assert outcome.code == code
     assert "  netem  missing  Error: Unknown qdisc.\n" in outcome.out
-    assert (f"  third-party  no  {missing}\n" if missing else "  third-party  can run\n") in outcome.out
+    told = next(line.split(maxsplit=1) for line in outcome.out.splitlines() if line.startswith("  third-party "))
+    assert " ".join(told[1].split()) == (f"no {missing}" if missing else "can run")
     assert outcome.out.startswith("machine\n  kernel  Linux 6.1\n")
     document = testbed("doctor --json").document
     assert document["scenarios"]["third-party"] == missing
@@ -487,9 +490,121 @@ def test_whoever_reads_us_has_enough(testbed: Any, monkeypatch: pytest.MonkeyPat
     assert testbed("scenarios").code == 0
 
 
-def test_sigterm_undoes_like_sigint(testbed: Any) -> None:
-    testbed("scenarios")
-    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_undoes_what_was_begun(number: signal.Signals, testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    undone = []
+
+    async def run(*_: object) -> int:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(20)
+        finally:
+            undone.append(number)
+        return 0
+
+    monkeypatch.setattr("testbed.cli.scenarios_command.run", run)
+    outcome = testbed("scenarios")
+    assert (outcome.code, undone) == (130, [number])
+    assert outcome.err.startswith("interrupted")
+
+
+# Commands on a lab that is up, without its work.
+
+DONE = Bootstrapped("mn1", "ha1.carrier.example", "2001:db8:7::1", "2001:db8:7::1:1", "2001:db8:5::9", 0.5, 0.25)
+ROW = "  mn1          2001:db8:7::1:1  2001:db8:5::9    ha1.carrier.example  0.500 s    0.250 s\n"
+
+
+def outcomes(monkeypatch: pytest.MonkeyPatch, command: str, **results: Any) -> None:
+    """Say what functions give that a command calls."""
+    for name, result in results.items():
+
+        async def work(*_: object, result: Any = result) -> Any:
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        monkeypatch.setattr(f"testbed.cli.{command}_command.{name}", work)
+
+
+@pytest.mark.usefixtures("noted")
+def test_bootstrap(testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes(monkeypatch, "bootstrap", bootstrap=[DONE])
+    outcome = testbed("bootstrap mn1")
+    assert outcome.code == 0
+    assert outcome.out.endswith(ROW)
+    assert testbed("bootstrap --json").document[0]["home_address"] == "2001:db8:7::1:1"
+
+
+@pytest.mark.usefixtures("noted")
+def test_status(testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = NodeStatus("ha1", "carrier", True, ("2001:db8:7::1",), {"radvd": True, "strongswan": False})
+    gone = NodeStatus("cn1", None, False, (), {})
+    binding = BindingStatus("mn1", "registered", "2001:db8:7::1:1", "2001:db8:5::9", "2001:db8:7::1", 599.4, "")
+    lost = BindingStatus("mn2", "unknown", None, None, None, None, "it is ill")
+    outcomes(monkeypatch, "status", status=Status((node, gone), (binding, lost)))
+    outcome = testbed("status")
+    assert outcome.code == 1
+    assert "  ha1         carrier   2001:db8:7::1  radvd strongswan (dead)\n" in outcome.out
+    assert "  cn1 (dead)  -         -              -\n" in outcome.out
+    assert " 599 s  the same\n" in outcome.out
+    assert " -      it is ill\n" in outcome.out
+    assert testbed("status --json").document["sound"] is False
+    outcomes(monkeypatch, "status", status=Status((), (binding,)))
+    assert testbed("status").code == 0
+
+
+@pytest.mark.usefixtures("noted")
+def test_move_and_deregister(testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = Moved("mn1", "access2", "2001:db8:7::1:1", "2001:db8:6::9", at_home=False, seconds=0.5, waiting=0.0)
+    outcomes(monkeypatch, "move", move=moved)
+    outcome = testbed("move mn1 access2")
+    assert outcome.out.startswith("mn1 is on access2: 2001:db8:7::1:1 ")
+    assert testbed("move mn1 access2 --json").document["network"] == "access2"
+    outcomes(monkeypatch, "deregister", deregister="2001:db8:7::1:1")
+    assert testbed("deregister mn1").out == "mn1 gave up 2001:db8:7::1:1\n"
+
+
+def ours(noted: Path) -> lab.Lab:
+    return lab.Lab("lab", noted, Saved.read(noted / "lab.json"))
+
+
+def test_up(testbed: Any, noted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes(monkeypatch, "up", up=ours(noted), bootstrap=[DONE])
+    outcome = testbed("up third-party --timers fast")
+    assert outcome.code == 0
+    assert ROW in outcome.out
+    assert "the lab stays up; try\n" in outcome.out
+    assert "exec cn1 -- ping 2001:db8:7::1:1" in outcome.out
+    document = testbed("up third-party --json").document
+    assert (document["lab"], document["scenario"]) == ("lab", "third-party")
+    outcome = testbed("up third-party --no-bootstrap")
+    assert outcome.code == 0
+    assert "ping" not in outcome.out
+
+
+def test_a_lab_whose_bootstrap_fails_stays_up(testbed: Any, noted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(ours(noted), name="other")
+    outcomes(monkeypatch, "up", up=other, bootstrap=BootstrapError("refused", step="ike", where="mn1"))
+    outcome = testbed("up third-party --lab other")
+    assert outcome.code == 1
+    assert "lab 'other' stays up" in outcome.out
+    assert "--lab other" in outcome.out
+    assert outcome.err == "error: mn1 at step 'ike': refused\n"
+
+
+def test_an_interrupted_bootstrap_takes_the_lab_down(
+    testbed: Any, noted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = []
+
+    async def down(name: str) -> bool:
+        removed.append(name)
+        return True
+
+    outcomes(monkeypatch, "up", up=ours(noted), bootstrap=asyncio.CancelledError())
+    monkeypatch.setattr("testbed.cli.up_command.down", down)
+    assert testbed("up third-party").code == 130
+    assert removed == ["lab"]
 
 
 def test_a_wrong_name_of_a_lab_is_told_before_anything_is_read(testbed: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from samples import THIRD_PARTY, third_party, until, wait_for
+from samples import THIRD_PARTY, US, noted, third_party, until, wait_for
 
 from testbed import lab as lab_module
 from testbed.daemons.start import Running, log_tail, put_files
@@ -22,14 +22,11 @@ from testbed.lab import Lab, Saved, down, find, lab_names, locked, state_folder
 from testbed.render.render import render
 from testbed.runtime.base import FABRIC, MARK, Inhabitant, Room, mark, marked
 from testbed.runtime.mininet import MininetRuntime
-from testbed.topology.load import load
 from testbed.topology.model import Timers
-from testbed.topology.plan import Esp
+from testbed.topology.plan import Esp, Firewall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-US = Inhabitant.of(os.getpid())
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +46,7 @@ def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def noted(name: str, saved: Saved) -> Path:
+def written(name: str, saved: Saved) -> Path:
     folder = state_folder() / name
     folder.mkdir(parents=True)
     saved.write(folder / "lab.json")
@@ -57,10 +54,8 @@ def noted(name: str, saved: Saved) -> Path:
 
 
 def sample(**changes: object) -> Saved:
-    rooms = dict.fromkeys((FABRIC, *third_party().hosts), US)
-    running = (Running("ha1", "radvd", US), Running("ha1", "home-agent", replace(US, started=0)))
-    saved = Saved(load(THIRD_PARTY), {"mn1": "secret"}, Esp.USERLAND, rooms, running)
-    return replace(saved, **changes)  # type: ignore[arg-type]
+    saved = noted(Running("ha1", "radvd", US), Running("ha1", "home-agent", replace(US, started=0)))
+    return replace(saved, **{"passwords": {"mn1": "secret"}, **changes})  # type: ignore[arg-type]
 
 
 def test_what_is_noted_is_read_again(tmp_path: Path) -> None:
@@ -75,7 +70,7 @@ def test_what_is_noted_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_lab_that_is_found_has_its_plan_again() -> None:
-    noted("lab", sample(passwords={}))
+    written("lab", sample(passwords={}))
     lab = find("lab")
     assert lab.plan == third_party()
     assert lab.room("ha1") == Room("ha1", US, lab.folder / "nodes" / "ha1")
@@ -83,14 +78,14 @@ def test_a_lab_that_is_found_has_its_plan_again() -> None:
 
 
 def test_a_node_that_is_not_there() -> None:
-    noted("lab", sample())
+    written("lab", sample())
     with pytest.raises(LabError, match="there is no node 'ha9' in lab 'lab'") as caught:
         find("lab").room("ha9")
     assert "ha1" in caught.value.hint
 
 
 def test_a_node_that_died() -> None:
-    noted("lab", sample(rooms={"ha1": replace(US, started=1)}))
+    written("lab", sample(rooms={"ha1": replace(US, started=1)}))
     with pytest.raises(LabError, match=r"^ha1: the node does not run any more$") as caught:
         find("lab").room("ha1")
     assert caught.value.hint == "testbed down --lab lab"
@@ -100,7 +95,7 @@ def test_no_such_lab() -> None:
     with pytest.raises(LabError, match="there is no lab 'lab'") as caught:
         find("lab")
     assert "labs that are up: none" in caught.value.hint
-    noted("other", sample())
+    written("other", sample())
     with pytest.raises(LabError) as caught:
         find("lab")
     assert "labs that are up: other" in caught.value.hint
@@ -199,7 +194,7 @@ def test_a_command_in_a_node() -> None:
 
 def test_down_kills_what_has_the_mark_and_removes_the_folder(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    folder = noted("lab", sample())
+    folder = written("lab", sample())
     with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: str(folder)}) as process:
         wait_for(until(lambda: marked(folder)))
         assert wait_for(down("lab")) is True
@@ -212,7 +207,7 @@ def test_down_says_what_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(lab_module, "_DOWN_DEADLINE", 0.02)
     monkeypatch.setattr(lab_module, "marked", lambda _folder: [Inhabitant(1, 0)])
-    folder = noted("lab", sample())
+    folder = written("lab", sample())
     with pytest.raises(NotReadyError) as caught:
         wait_for(down("lab"))
     assert caught.value.evidence == ("still there: 1",)
@@ -249,11 +244,15 @@ def machineless(monkeypatch: pytest.MonkeyPatch) -> None:
     async def userland() -> Esp:
         return Esp.USERLAND
 
+    async def nftables() -> Firewall:
+        return Firewall.NFTABLES
+
     async def nothing(*_: object) -> list[Running]:
         return []
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr("testbed.kernel.esp", userland)
+    monkeypatch.setattr("testbed.kernel.firewall", nftables)
     monkeypatch.setattr("testbed.runtime.fabric.wire", lambda *_: None)
     monkeypatch.setattr(lab_module, "check_all", nothing)
     monkeypatch.setattr(lab_module, "start_all", nothing)

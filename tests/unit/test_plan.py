@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from samples import THIRD_PARTY, checked, third_party
 
 from testbed.topology.load import load
-from testbed.topology.model import Service, Timers
+from testbed.topology.model import EapMschapv2, Service, Timers
 from testbed.topology.passwords import passwords_of
 from testbed.topology.pki import Authority, Secret
 from testbed.topology.plan import TIMINGS, Esp, Plan, make_plan
@@ -270,6 +270,7 @@ def test_fast_timers_are_shorter_and_not_left_out() -> None:
 def test_a_mistyped_password_is_another_one() -> None:
     topology = load(THIRD_PARTY)
     mobile = topology.mobile_nodes["mn1"]
+    assert isinstance(mobile.credential, EapMschapv2)
     wrong = mobile.model_copy(update={"credential": mobile.credential.model_copy(update={"mistyped": True})})
     subscriber = make_plan(topology.model_copy(update={"mobile_nodes": {"mn1": wrong}}), {}, Esp.KERNEL).subscribers
     assert subscriber["mn1"].typed != subscriber["mn1"].password

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from testbed.topology.model import IPSEC, Service
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from testbed.topology.marks import Marks
-    from testbed.topology.model import NetworkKind, Role, Service, Topology
+    from testbed.topology.model import NetworkKind, Role, Topology
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,17 @@ class Facts:
             self.runs(name, *services) and (network in node.networks or not self.networks_known(name))
             for name, node in self.topology.nodes.items()
         )
+
+    @property
+    def home_agent_services(self) -> str:
+        """What a node that is a home agent runs; without IPsec no strongSwan."""
+        return ", ".join((*self.beside_home_agent, Service.HOME_AGENT))
+
+    @property
+    def beside_home_agent(self) -> tuple[Service, ...]:
+        """What a home agent needs beside itself."""
+        charon = (Service.STRONGSWAN,) if self.topology.protection in IPSEC else ()
+        return (Service.ROUTER, Service.RADVD, *charon)
 
     def networks_of_kind(self, kind: NetworkKind) -> list[str]:
         """Return the networks of a kind, in the order of the file."""

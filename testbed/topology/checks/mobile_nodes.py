@@ -6,7 +6,17 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from testbed.topology.checks.password_file import flaw
-from testbed.topology.model import Configured, Dhaad, DnsAaaa, DnsSrv, NetworkKind, Role, Service
+from testbed.topology.model import (
+    Configured,
+    Dhaad,
+    DnsAaaa,
+    DnsSrv,
+    EapMschapv2,
+    NetworkKind,
+    Protection,
+    Role,
+    Service,
+)
 from testbed.topology.words import listing, nearest, suggest
 
 if TYPE_CHECKING:
@@ -18,9 +28,24 @@ if TYPE_CHECKING:
     from testbed.topology.marks import Location
 
 
+_METHODS = {  #: protection: the methods of credentials that it can use
+    Protection.TUNNEL: ("eap-mschapv2",),
+    Protection.AUTH_OPTION: ("mn-ha-key", "mn-aaa-key"),
+    Protection.NONE: (),
+}
+
+
 def mobile_nodes(facts: Facts) -> Iterator[Problem]:
     """Give the problems of mobile nodes."""
-    return chain(_attach(facts), _identities(facts), _realms(facts), _home_agents(facts), _passwords(facts))
+    return chain(
+        _attach(facts),
+        _identities(facts),
+        _realms(facts),
+        _credentials(facts),
+        _home_addresses(facts),
+        _home_agents(facts),
+        _passwords(facts),
+    )
 
 
 def _attach(facts: Facts) -> Iterator[Problem]:
@@ -64,6 +89,37 @@ def _realms(facts: Facts) -> Iterator[Problem]:
             yield facts.marks.at_value(place, message, hint)
 
 
+def _credentials(facts: Facts) -> Iterator[Problem]:
+    """Ask for a credential that the protection can use, for none where it uses none."""
+    protection = facts.topology.protection
+    usable = _METHODS.get(protection)
+    if usable is None:  # told once, of the topology as a whole
+        return
+    for name, mobile in facts.topology.mobile_nodes.items():
+        method = mobile.credential.method if mobile.credential else None
+        if method is None and usable:
+            hint = f"protection '{protection}' takes: {listing(f'{{method: {word}}}' for word in usable)}"
+            yield facts.marks.at_key(("mobile_nodes", name), f"mobile node '{name}' has no 'credential'", hint)
+        elif method is not None and method not in usable:
+            message = f"mobile node '{name}' has a credential '{method}', which protection '{protection}' does not use"
+            hint = f"it takes: {listing(usable)}" if usable else "it takes none: remove the credential"
+            yield facts.marks.at_value(("mobile_nodes", name, "credential", "method"), message, hint)
+
+
+def _home_addresses(facts: Facts) -> Iterator[Problem]:
+    """Ask for a source of home addresses that the protection has: without IKE nothing assigns one."""
+    protection = facts.topology.protection
+    if protection not in _METHODS:
+        return
+    wanted = "aaa" if protection is Protection.TUNNEL else "static"
+    for name, mobile in facts.topology.mobile_nodes.items():
+        if mobile.home_address != wanted:
+            why = "nothing assigns it one" if wanted == "static" else "IKE assigns it one"
+            message = f"mobile node '{name}' has home_address '{mobile.home_address}', but with protection"
+            place = ("mobile_nodes", name, "home_address")
+            yield facts.marks.at_value(place, f"{message} '{protection}' {why}", f"write home_address: {wanted}")
+
+
 def _home_agents(facts: Facts) -> Iterator[Problem]:
     """Ask for what a mobile node knows to lead to a home agent."""
     for name, mobile in facts.topology.mobile_nodes.items():
@@ -97,7 +153,7 @@ def _by_service(facts: Facts, place: Location, who: str, domain: str) -> Iterato
         yield facts.marks.at_value(place, f"{looks} lacks the role 'msp'", hint)
         return
     if facts.lacks(owner, Service.HOME_AGENT):
-        hint = "add a node of this operator with services: [router, radvd, strongswan, home-agent]"
+        hint = f"add a node of this operator with services: [{facts.home_agent_services}]"
         yield facts.marks.at_value(place, f"{looks} has none", hint)
     if facts.lacks(owner, Service.BIND):
         hint = "add a node of this operator with services: [bind]"
@@ -149,7 +205,7 @@ def _configured(facts: Facts, place: Location, who: str, node: str) -> Iterator[
 def _passwords(facts: Facts) -> Iterator[Problem]:
     """Refuse password files that are not beside the topology or hold no password."""
     for name, mobile in facts.topology.mobile_nodes.items():
-        file = mobile.credential.password_file
+        file = mobile.credential.password_file if isinstance(mobile.credential, EapMschapv2) else None
         found = flaw(file, facts.folder) if file is not None else None
         if found is not None:
             message, hint = found

@@ -73,7 +73,7 @@ def _home(facts: Facts) -> Iterator[Problem]:
     for name in facts.networks_of_kind(NetworkKind.HOME):
         yield from _operator(facts, name, Role.MSP)
         if facts.nobody_on(name, Service.HOME_AGENT):
-            hint = "put a node with services: [router, radvd, strongswan, home-agent] on it"
+            hint = f"put a node with services: [{facts.home_agent_services}] on it"
             yield facts.marks.at_key(("networks", name), f"home network '{name}' has no home agent", hint)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from testbed.topology.model import NetworkKind, Service
+from testbed.topology.model import IPSEC, NetworkKind, Service
 from testbed.topology.words import joined, listing
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from testbed.topology.checks.facts import Facts
     from testbed.topology.marks import Location
 
-_BESIDE_HOME_AGENT = (Service.ROUTER, Service.RADVD, Service.STRONGSWAN)
 _OWNED = (Service.BIND, Service.FREERADIUS)
 _SERVES = {
     Service.KEA: (NetworkKind.ACCESS,),
@@ -39,10 +38,11 @@ def _home_agents(facts: Facts) -> Iterator[Problem]:
     """Ask home agents for the services that they consist of, for one home network, and for its operator."""
     for name in facts.topology.nodes_with(Service.HOME_AGENT):
         place = _service(facts, name, Service.HOME_AGENT)
-        absent = [service for service in _BESIDE_HOME_AGENT if not facts.runs(name, service)]
+        needed = facts.beside_home_agent
+        absent = [service for service in needed if not facts.runs(name, service)]
         if absent:
             message = f"node '{name}' runs home-agent without {joined(absent)}"
-            yield facts.marks.at_value(place, message, f"a home agent also needs: {listing(_BESIDE_HOME_AGENT)}")
+            yield facts.marks.at_value(place, message, f"a home agent also needs: {listing(needed)}")
         if not facts.networks_known(name):
             continue
         homes = facts.networks_around(name, (NetworkKind.HOME,))
@@ -76,9 +76,13 @@ def _preferences(facts: Facts) -> Iterator[Problem]:
 
 
 def _lonely_strongswan(facts: Facts) -> Iterator[Problem]:
-    """Refuse strongSwan without a home agent: mobile nodes bring their own."""
+    """Refuse strongSwan without a home agent, as mobile nodes bring their own, and without IPsec."""
+    protection = facts.topology.protection
     for name in facts.topology.nodes_with(Service.STRONGSWAN):
-        if not facts.runs(name, Service.HOME_AGENT):
+        if protection not in IPSEC:
+            message = f"node '{name}' runs strongswan, which protection '{protection}' does not use"
+            yield facts.marks.at_value(_service(facts, name, Service.STRONGSWAN), message, "remove strongswan")
+        elif not facts.runs(name, Service.HOME_AGENT):
             hint = "add home-agent, or remove strongswan; mobile nodes have theirs without saying so"
             message = f"node '{name}' runs strongswan without home-agent"
             yield facts.marks.at_value(_service(facts, name, Service.STRONGSWAN), message, hint)

@@ -28,11 +28,18 @@ def operators(facts: Facts) -> Iterator[Problem]:
 
 
 def _protection(facts: Facts) -> Iterator[Problem]:
-    """Refuse ways of protection that are not implemented."""
+    """Refuse ways of protection that are not implemented, and no protection by accident."""
     chosen: Protection = facts.topology.protection
     if chosen not in PROTECTIONS:
         hint = f"allowed now: {listing(PROTECTIONS)}"
         yield facts.marks.at_value(("protection",), f"protection '{chosen}' is not implemented yet", hint)
+    wanted = facts.topology.lab_only_unprotected
+    if chosen is Protection.NONE and not wanted:
+        hint = "write 'lab_only_unprotected: true' beside it if that is what you want"
+        yield facts.marks.at_value(("protection",), "protection 'none' leaves Binding Updates unprotected", hint)
+    elif wanted and chosen is not Protection.NONE:
+        message = f"'lab_only_unprotected' is true, but protection is '{chosen}'"
+        yield facts.marks.at_key(("lab_only_unprotected",), message, "remove it, or write protection: none")
 
 
 def _roles(facts: Facts) -> Iterator[Problem]:
@@ -55,7 +62,8 @@ def _domains(facts: Facts) -> Iterator[Problem]:
 
 def _authentication(facts: Facts) -> Iterator[Problem]:
     """Ask for one AAA server where mobile nodes are authorized or home agents run; refuse a second."""
-    realms = {mobile.nai.partition("@")[2] for mobile in facts.topology.mobile_nodes.values()}
+    known = [mobile for mobile in facts.topology.mobile_nodes.values() if facts.topology.asks_aaa(mobile)]
+    realms = {mobile.nai.partition("@")[2] for mobile in known}
     for name, operator in facts.topology.operators.items():
         servers = facts.nodes_of(name, Service.FREERADIUS)
         for extra in servers[1:]:
@@ -64,7 +72,7 @@ def _authentication(facts: Facts) -> Iterator[Problem]:
             hint = "keep one of them; the testbed runs one AAA server per operator for now"
             yield facts.marks.at_value(("nodes", extra, "services", index), message, hint)
         needs = []
-        if facts.nodes_of(name, Service.HOME_AGENT):
+        if known and facts.nodes_of(name, Service.HOME_AGENT):
             needs.append("its home agents have nobody to ask")
         if operator.domain in realms and Role.MSA in operator.roles:
             needs.append(f"nobody can authorize mobile nodes of its realm {operator.domain}")
