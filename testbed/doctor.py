@@ -96,7 +96,7 @@ async def _tool(name: str, package: str) -> Finding:
     if path is None:
         return Finding(label, "", f"install the package {package}")
     try:
-        done = await run([path, _VERSION_OPTIONS[name]], check=False, deadline=5)
+        done = await run([path, _VERSION_OPTIONS.get(name, "--version")], check=False, deadline=5)
     except TestbedError as error:
         return Finding(label, path, error.message)
     version = re.search(r"\d+(\.\d+)+[\w.+~-]*", done.output)

@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+pytest.register_assert_rewrite("lab")  # assertions in the live tests' helpers tell as much as those in tests
+
 LIVE = Path(__file__).parent / "live"
 
 

@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
             return
         if action.choices is not None and value not in action.choices:
             self.error(f"{variable}: invalid choice: {value!r} (choose from {', '.join(map(repr, action.choices))})")
-        action.default, action.required = value, False
+        action.default, action.required = value if action.nargs is None else value.split(), False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
 def _parse(name: str, module: ModuleType, arguments: list[str]) -> argparse.Namespace:
     """Parse what stands before ``--``; what stands after it is a program and its arguments."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    parser = Parser(prog=f"testbed {name}", description=f"{COMMANDS[name].capitalize()}.")
+    parser = Parser(prog=f"testbed {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
     module.arguments(parser)
     options = parser.parse_args(arguments[:end])
     options.program = arguments[end + 1 :]

@@ -35,7 +35,9 @@ async def run(options: argparse.Namespace, console: Console) -> int:
             known = ", ".join(log.stem for log in logs) or "none"
             raise UsageError(f"{options.node} has no daemon {options.daemon!r}", hint=f"its daemons: {known}")
         logs = chosen
-    if options.follow:
+    if not logs:
+        console.text(f"{options.node} has no daemons\n")
+    if options.follow and logs:
         command = ["tail", "-n", "+1", "-F", *map(str, logs)]
         os.execvp(command[0], command)  # noqa: S606  an argument list, no shell
     document = {}

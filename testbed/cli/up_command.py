@@ -30,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="the RFCs' own, or shortened; default: what the topology says",
     )
+    parser.add_argument("--runtime", choices=["mininet"], default="mininet", help="what the nodes are made of")
     parser.add_argument("--no-bootstrap", action="store_true", help="leave the mobile nodes as they are: not attached")
     lab_argument(parser)
 

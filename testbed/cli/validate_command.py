@@ -30,7 +30,12 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         "nodes": len(topology.nodes),
         "mobile_nodes": len(topology.mobile_nodes),
     }
-    told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items())
+    told = ", ".join(f"{number} {_noun(name, number)}" for name, number in counts.items())
     console.text(f"{path}: valid: {told}\n")
     console.result({"path": str(path), "valid": True, **counts})
     return 0
+
+
+def _noun(plural: str, number: int) -> str:
+    noun = plural.replace("_", " ")
+    return noun.removesuffix("s") if number == 1 else noun

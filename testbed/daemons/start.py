@@ -127,7 +127,7 @@ async def _check(daemon: Daemon, checker: Sequence[str], room: Room) -> None:
             f"{checker[0]} refuses the configuration",
             where=where,
             evidence=error.evidence,
-            hint=f"the file is {room.lab}/etc/{daemon.name}/",
+            hint="'testbed render' writes the files to look at",
         ) from error
 
 
@@ -150,9 +150,7 @@ async def _start(daemon: Daemon, room: Room, listener: Listener) -> Running:
     except ProcessLookupError as error:
         raise NotReadyError(f"{daemon.name} ended while starting", where=where, evidence=log_tail(log)) from error
     except NotReadyError as error:
-        raise NotReadyError(
-            error.message, where=where, evidence=(*error.evidence, *log_tail(log)), hint=f"its log is {log}"
-        ) from error
+        raise NotReadyError(error.message, where=where, evidence=(*error.evidence, *log_tail(log))) from error
     listener(Event("daemon", where, evidence, seconds=time.monotonic() - began))
     return Running(room.name, daemon.name, started)
 

@@ -144,8 +144,12 @@ class Charon:
         await asyncio.to_thread(self._appears, f"{address} appeared on", change)
 
     async def notices(self) -> AsyncIterator[Notice]:
-        """Give what happens to SAs from now on."""
-        queue: asyncio.Queue[Notice] = asyncio.Queue()
+        """Give what happens to SAs from now on.
+
+        Raises:
+            IkeError: charon went away.
+        """
+        queue: asyncio.Queue[Notice | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         session = _connect(self._path)
 
@@ -155,10 +159,13 @@ class Charon:
                     notice = _notice(_text(kind or b""), _text(message or {}))
                     if notice:
                         loop.call_soon_threadsafe(queue.put_nowait, notice)
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(queue.put_nowait, None)
 
         threading.Thread(target=listen, daemon=True, name="vici events").start()
-        while True:
-            yield await queue.get()
+        while notice := await queue.get():
+            yield notice
+        raise IkeError("charon went away")
 
     def _appears(self, words: str, change: Callable[[], None]) -> None:
         end = time.monotonic() + _NOTICE_DEADLINE

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from testbed.errors import LabError, WireError
 from testbed.mip6 import binding, charon, control, guard, wire
+from testbed.mip6.authentication import HomeAuthentication, MobilityAssociation
 from testbed.mip6.complaints import Complaints
 from testbed.mip6.dhaad import HomeAgentDiscovery
 from testbed.mip6.dns_update import HomeNames, Zone
@@ -30,6 +31,7 @@ from testbed.mip6.policy import HomePrefix, Policy, Request
 
 if TYPE_CHECKING:
     from testbed.mip6.carrier import HomeAgentCarrier, Proof, Received
+    from testbed.mip6.home_clear import Authentication
 
 _FOLDER = Path("/run/lab")
 _GUARD = "/run/lab/etc/home-agent/guard.nft"
@@ -409,8 +411,18 @@ def _clear(configuration: Configuration) -> HomeClear:
     own = map(IPv6Address, configuration.own_addresses)
     path = HomePath(configuration.address, own, configuration.home_link)
     path.prepare()
-    owners = {IPv6Address(entry["home_address"]): entry["nai"] for entry in configuration.mobile_nodes}
-    return HomeClear(configuration.address, Unprotected(owners), path)
+    return HomeClear(configuration.address, _authentication(configuration), path)
+
+
+def _authentication(configuration: Configuration) -> Authentication:
+    """Make what proves senders without IPsec."""
+    known = configuration.mobile_nodes
+    if configuration.protection == "none":
+        return Unprotected({IPv6Address(entry["home_address"]): entry["nai"] for entry in known})
+    return HomeAuthentication(
+        MobilityAssociation(entry["nai"], IPv6Address(entry["home_address"]), entry["spi"], bytes.fromhex(entry["key"]))
+        for entry in known
+    )
 
 
 async def main(path: Path) -> None:

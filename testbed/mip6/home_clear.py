@@ -37,6 +37,9 @@ class Authentication(Protocol):
     ) -> wire.BindingAcknowledgement:
         """Complete an answer by what proves that the home agent gave it; ``context`` is the proof's."""
 
+    def ended(self, home_address: IPv6Address) -> None:
+        """Forget what concerned the binding of a home address only."""
+
     def status(self) -> dict[str, Any]:
         """Tell who may have which home address."""
 
@@ -60,6 +63,9 @@ class Unprotected:
     ) -> wire.BindingAcknowledgement:
         """Leave it as it is."""
         return answer
+
+    def ended(self, home_address: IPv6Address) -> None:
+        """Do nothing: owners are configured."""
 
     def status(self) -> dict[str, Any]:
         """Tell the owners."""
@@ -132,6 +138,7 @@ class HomeClear:
 
     async def expel(self, home_address: IPv6Address) -> None:
         """Close the tunnel."""
+        self._authentication.ended(home_address)
         await self._path.expel(home_address, self._bound.pop(home_address))
 
     def status(self) -> dict[str, Any]:

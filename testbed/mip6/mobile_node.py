@@ -16,11 +16,12 @@ from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.errors import BootstrapError, LabError, TestbedError
-from testbed.mip6 import charon, control, dhaad, discovery, guard, home_route
+from testbed.errors import LabError, TestbedError
+from testbed.mip6 import charon, control, dhaad, discovery, guard, home_route, wire
 from testbed.mip6.attachment import Attachment, Delays, attach, find_router, leave, settle
 from testbed.mip6.journal import note
 from testbed.mip6.leasing import LeaseKeeper
+from testbed.mip6.mobile_authentication import MobileAuthentication
 from testbed.mip6.mobile_clear import MobileClear, Unprotected
 from testbed.mip6.mobile_tunnel import MobileTunnel
 from testbed.mip6.movement import carrier_returns
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from testbed.mip6.carrier import Home, MobileCarrier
+    from testbed.mip6.mobile_clear import Seal
 
 _GUARD = "/run/lab/etc/mobile-node/guard.nft"
 _CONTROL = Path("/run/lab/var/mobile-node/control")
@@ -47,7 +49,7 @@ class Configuration:
     """A mobile node's seed information; ``discovery`` depends on its ``method``.
 
     ``password``, ``trust_anchor`` (PEM) and ``esp`` count in protection ``tunnel``, ``home_address`` in the others,
-    ``keys`` in ``auth-option``: ``mn-ha`` and ``mn-aaa`` in hexadecimal digits, ``spi`` that of the first.
+    ``keys`` in ``auth-option``: ``mn_ha`` and ``mn_aaa`` in hexadecimal digits, ``spi`` that of the first.
     """
 
     nai: str
@@ -62,6 +64,7 @@ class Configuration:
     esp: str = ""
     home_address: str = ""
     hostname: str = ""
+    spi: int = 0
     keys: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -162,9 +165,7 @@ class MobileNode:
             "remaining": None if remaining is None else round(remaining, 1),
         }
 
-    async def _find_home(
-        self, attachment: Attachment, steps: Steps, named: Sequence[discovery.HomeAgent] = ()
-    ) -> None:
+    async def _find_home(self, attachment: Attachment, steps: Steps, named: Sequence[discovery.HomeAgent] = ()) -> None:
         """Find a home agent, unless some are ``named``, prove ourselves, get a home address and a tunnel, register."""
         async with steps.step(Name.DISCOVERY) as step:
             agents = list(named) or await self._discover(attachment)
@@ -292,7 +293,7 @@ class MobileNode:
                     try:
                         await self._leave()
                         await self._find_home(self._attachment, steps, named)
-                    except (BootstrapError, charon.IkeError) as error:
+                    except TestbedError as error:
                         note("recovery failed", reason=str(error))
                     else:
                         note("recovered", seconds=round(steps.seconds, 3))
@@ -343,7 +344,17 @@ async def _carrier(configuration: Configuration) -> MobileCarrier:
         return MobileTunnel(charon_of_node, configuration.nai, tunnel_interface=configuration.tunnel_interface)
     path = MobilePath(configuration.interface)
     path.prepare()
-    return MobileClear(configuration.interface, IPv6Address(configuration.home_address), Unprotected(), path)
+    home_address = IPv6Address(configuration.home_address)
+    return MobileClear(configuration.interface, home_address, _seal(configuration), path)
+
+
+def _seal(configuration: Configuration) -> Seal:
+    """Make what protects Binding Updates without IPsec."""
+    if configuration.protection == "none":
+        return Unprotected()
+    subtypes = {"mn_ha": wire.AuthenticationSubtype.MN_HA, "mn_aaa": wire.AuthenticationSubtype.MN_AAA}
+    keys = {subtypes[name]: bytes.fromhex(key) for name, key in configuration.keys.items()}
+    return MobileAuthentication(configuration.nai, configuration.spi, keys)
 
 
 async def main(path: Path) -> None:

@@ -158,8 +158,8 @@ class MobileTunnel:
         address = association.own_addresses[0]
         with_interface = self._tunnel_interface
         await guard.confine(address)  # until there is a tunnel, what is sent from it goes nowhere
+        self._home_address = address  # also if the rest fails: ``leave`` undoes it
         await self._charon.appears(address, lambda: home_route.go_away(address, tunnel_interface=with_interface))
-        self._home_address = address
         return Home(agent, address)
 
     async def _tunnel(self, home: Home) -> None:

@@ -204,7 +204,7 @@ def _mobile_node(plan: Plan, host: Host, mobile: MobileNode) -> dict[str, Any]:
             **common,
             "protection": plan.topology.protection.value,
             "home_address": str(subscriber.home_address),
-            "keys": _keys(subscriber),
+            **_keys(subscriber),
         }
     return {
         **common,
@@ -218,10 +218,9 @@ def _keys(subscriber: Subscriber) -> dict[str, Any]:
     """The keys that a mobile node holds (RFC 4285); one that is mistyped is another than its peer's."""
     if subscriber.mn_ha_key is None:
         return {}
-    shared: dict[str, Any] = {"spi": subscriber.spi}
-    if not subscriber.by_aaa:
-        return {**shared, "mn_ha": subscriber.typed.reveal()}
-    return {**shared, "mn_ha": subscriber.mn_ha_key.reveal(), "mn_aaa": subscriber.typed.reveal()}
+    typed = subscriber.typed.reveal()
+    keys = {"mn_ha": subscriber.mn_ha_key.reveal(), "mn_aaa": typed} if subscriber.by_aaa else {"mn_ha": typed}
+    return {"spi": subscriber.spi, "keys": keys}
 
 
 def _discovery(plan: Plan, seed: Discovery) -> dict[str, str]:

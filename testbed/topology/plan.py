@@ -227,9 +227,7 @@ class Plan:
                 return [host for host in agents if host.domain == wanted.domain]
 
 
-def make_plan(
-    topology: Topology, passwords: dict[str, str], esp: Esp, firewall: Firewall = Firewall.NFTABLES
-) -> Plan:
+def make_plan(topology: Topology, passwords: dict[str, str], esp: Esp, firewall: Firewall = Firewall.NFTABLES) -> Plan:
     """Make the plan of a topology.
 
     Args:

@@ -88,7 +88,7 @@ class Running:
     def registered_with(self, node: str) -> bool:
         agent = self.lab.plan.home_agent_address(self.lab.plan.hosts[node])
         told = self.ask("mn1", "status")
-        return told["state"] == "registered" and told["home_agent"] == str(agent)
+        return bool(told["state"] == "registered" and told["home_agent"] == str(agent))
 
     def settled(self, node: str) -> None:
         """Wait until mn1 is registered with a home agent, at both ends and nowhere else, and can be reached."""

@@ -251,7 +251,7 @@ def test_a_required_option_from_the_environment(testbed: Any, monkeypatch: pytes
 def test_validate(testbed: Any) -> None:
     outcome = testbed("validate third-party")
     assert outcome.code == 0
-    assert outcome.out == f"{THIRD_PARTY}: valid: 3 operators, 7 networks, 8 nodes, 1 mobile nodes\n"
+    assert outcome.out == f"{THIRD_PARTY}: valid: 3 operators, 7 networks, 8 nodes, 1 mobile node\n"
     assert testbed("validate third-party --json").document == {
         "path": str(THIRD_PARTY),
         "valid": True,

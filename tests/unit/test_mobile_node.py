@@ -412,7 +412,8 @@ def plugged(monkeypatch: pytest.MonkeyPatch, world: World, network: Attachment) 
         prefix = PrefixInformation(network.prefix.network_address, 64, 3600, 3600)
         return HeardRouter(network.router, RouterAdvertisement(lifetime=30, prefixes=(prefix,)))
 
-    async def settle(*_: object) -> Attachment:
+    async def settle(*_: object, moving: bool) -> Attachment:
+        assert moving
         world.log.append(f"settle {network.care_of}")
         return network
 
@@ -455,7 +456,7 @@ def test_a_handover(monkeypatch: pytest.MonkeyPatch) -> None:
         following.cancel()
 
     world = played(monkeypatch, scene)
-    assert world.log == [f"leave {CARE_OF}", f"settle {MOVED}"]
+    assert world.log == [f"settle {MOVED}", f"leave {CARE_OF}"]
     assert [entry["step"] for entry in world.told] == [Name.ROUTER, Name.MOBIKE, Name.REGISTRATION]
     alternate = wire.option(world.updates[1], wire.AlternateCareOfAddress)
     assert alternate is not None
@@ -491,12 +492,12 @@ def test_home_and_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     world = played(monkeypatch, scene)
     assert world.log == [
-        f"leave {CARE_OF}",
         f"settle {HOME}",
+        f"leave {CARE_OF}",
         f"give_up {HOME} True",
         f"come_home {HOME}",
-        f"leave {HOME}",
         f"settle {MOVED}",
+        f"leave {HOME}",
         f"leave_home {HOME}",
         f"go_away {HOME} True",
     ]
