@@ -99,6 +99,10 @@ DELETED = Ack(Status.ACCEPTED, 0)
 _DELETE = Update(units=0)
 
 
+def _one(update: Update, answer: Answer) -> tuple[tuple[Update, Answer], ...]:
+    return ((update, answer),)
+
+
 def cases() -> list[Case]:
     """Return all cases, each with a name of its own."""
     return [
@@ -151,13 +155,13 @@ def _registrations() -> Iterator[Case]:
 def _sequences() -> Iterator[Case]:
     """The window of section 9.5.1: one half of all numbers follows the last, the other does not."""
     for advance in (1, 2, 255, 4096, 16384, 32766, 32767):
-        step = ((Update(advance=advance), ACCEPTED),)
+        step = _one(Update(advance=advance), ACCEPTED)
         yield Case(f"sequence number last + {advance} is new", "9.5.1", step, before=Place.HERE, after=Place.HERE)
     for advance in (0, 32768, 32769, 49152, 65534, 65535):
-        step = ((Update(advance=advance), Ack(Status.SEQUENCE_NUMBER_OUT_OF_WINDOW, 0, last=True)),)
+        step = _one(Update(advance=advance), Ack(Status.SEQUENCE_NUMBER_OUT_OF_WINDOW, 0, last=True))
         yield Case(f"sequence number last + {advance} is old", "9.5.1", step, before=Place.HERE, after=Place.HERE)
     for advance in (1, 32767):
-        step = ((Update(advance=advance, alternate=Place.THERE), ACCEPTED),)
+        step = _one(Update(advance=advance, alternate=Place.THERE), ACCEPTED)
         name = f"a move with sequence number last + {advance} is new"
         yield Case(name, "9.5.1", step, before=Place.HERE, after=Place.THERE)
     old = Ack(Status.SEQUENCE_NUMBER_OUT_OF_WINDOW, 0, last=True)
@@ -192,10 +196,10 @@ def _sequences() -> Iterator[Case]:
 
 def _lifetimes() -> Iterator[Case]:
     for units, granted in ((1, 1), (2, 2), (UNITS, UNITS), (LONGEST_UNITS, LONGEST_UNITS)):
-        step = ((Update(units=units), Ack(Status.ACCEPTED, granted)),)
+        step = _one(Update(units=units), Ack(Status.ACCEPTED, granted))
         yield Case(f"a lifetime of {units} units is granted", "10.3.1", step, after=Place.HERE)
     for units in (LONGEST_UNITS + 1, 32768, 65535):
-        step = ((Update(units=units), Ack(Status.ACCEPTED, LONGEST_UNITS)),)
+        step = _one(Update(units=units), Ack(Status.ACCEPTED, LONGEST_UNITS))
         yield Case(f"a lifetime of {units} units is cut to what the policy grants", "10.3.1", step, after=Place.HERE)
 
 
@@ -207,7 +211,7 @@ def _flags() -> Iterator[Case]:
         after=Place.HERE,
     )
     for flag in (Flag.K, Flag.M, Flag.R, Flag.P, Flag.F, Flag.T, Flag.B):
-        step = ((Update(flags=HOME | flag), ACCEPTED),)
+        step = _one(Update(flags=HOME | flag), ACCEPTED)
         yield Case(f"flag {flag.name} does not hinder a registration", "6.1.7", step, after=Place.HERE)
     yield Case(
         "reserved flag bits are ignored", "6.1.7", ((Update(flags=HOME | Flag(0x003F)), ACCEPTED),), after=Place.HERE
@@ -229,7 +233,7 @@ def _flags() -> Iterator[Case]:
 
 def _home_addresses() -> Iterator[Case]:
     for home in ("::1", "fe80::1", "ff02::1", "::ffff:192.0.2.1"):
-        step = ((Update(home=home, alternate=Place.HERE), SILENT),)
+        step = _one(Update(home=home, alternate=Place.HERE), SILENT)
         yield Case(f"{home} is no home address: silence", "9.5.1", step)
     yield Case("a home address of nobody: silence", "10.3.1", ((Update(home=Place.STRANGER), SILENT),))
     yield Case("a home address of another network: silence", "10.3.1", ((Update(home=Place.FOREIGN), SILENT),))
@@ -245,11 +249,11 @@ def _home_addresses() -> Iterator[Case]:
 
 def _care_of_addresses() -> Iterator[Case]:
     for care_of in ("::", "::1", "ff02::1", "ff0e::1", "fe80::1"):
-        step = ((Update(alternate=care_of), SILENT),)
+        step = _one(Update(alternate=care_of), SILENT)
         yield Case(f"{care_of} is no care-of address: silence", "6.1.7", step)
         name = f"a move to {care_of} is met with silence"
         yield Case(name, "6.1.7", step, before=Place.HERE, after=Place.HERE)
-    step = ((Update(alternate=Place.MINE), Ack(Status.INVALID_CARE_OF_ADDRESS, 0)),)
+    step = _one(Update(alternate=Place.MINE), Ack(Status.INVALID_CARE_OF_ADDRESS, 0))
     yield Case("a binding to the home address itself is refused", "9.5.1", step)
 
 
@@ -299,13 +303,13 @@ def _malformed() -> Iterator[Case]:
         after=Place.HERE,
     )
     for proto in (0, 6, 17, 58, 135, 255):
-        step = ((Update(mangle=_set(0, proto)), Problem(0)),)
+        step = _one(Update(mangle=_set(0, proto)), Problem(0))
         yield Case(f"Payload Proto {proto} is a problem", "9.2", step)
-    step = ((Update(mangle=_short), Problem(1)),)
+    step = _one(Update(mangle=_short), Problem(1))
     yield Case("a Header Len too small for a Binding Update is a problem", "9.2", step)
     yield Case("a Header Len beyond the packet: silence", "9.2", ((Update(mangle=_set(1, 200)), SILENT),))
     for length in (1, 2, 4, 6, 7):
-        step = ((Update(mangle=_cut(length), spoil=True), SILENT),)
+        step = _one(Update(mangle=_cut(length), spoil=True), SILENT)
         yield Case(f"a packet of {length} octets: silence", "9.2", step)
 
 
@@ -318,7 +322,7 @@ def _short(octets: bytearray) -> bytearray:
 def _options() -> Iterator[Case]:
     for code in (30, 99, 127, 128, 254, 255):
         options = (wire.UnknownOption(code, b"\x00" * 6),)
-        step = ((Update(options=options), ACCEPTED),)
+        step = _one(Update(options=options), ACCEPTED)
         yield Case(f"mobility option {code}, unknown, is skipped", "6.2.1", step, after=Place.HERE)
     yield Case(
         "a nonce index has no place in a home registration: silence",
@@ -346,17 +350,17 @@ def _options() -> Iterator[Case]:
 
 def _unknown_types() -> Iterator[Case]:
     for kind in (8, 11, 14, 24, 100, 200, 254, 255):
-        step = ((Update(mangle=_set(2, kind)), Failure(wire.BindingErrorStatus.UNRECOGNIZED_TYPE)),)
+        step = _one(Update(mangle=_set(2, kind)), Failure(wire.BindingErrorStatus.UNRECOGNIZED_TYPE))
         yield Case(f"message type {kind}, unknown, is answered by a Binding Error", "9.2", step)
     without = Failure(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, "::")
-    step = ((Update(mangle=_set(2, 250), option=False, home=Place.HERE), without),)
+    step = _one(Update(mangle=_set(2, 250), option=False, home=Place.HERE), without)
     yield Case("without a Home Address option the Binding Error names no home address", "9.3.3", step)
 
 
 def _other_messages() -> Iterator[Case]:
     for kind, name in ((0, "Binding Refresh Request"), (6, "Binding Acknowledgement"), (7, "Binding Error")):
         size = {0: 8, 6: 16, 7: 24}[kind]
-        step = ((Update(mangle=_become(kind, size)), SILENT),)
+        step = _one(Update(mangle=_become(kind, size)), SILENT)
         yield Case(f"a {name} is nothing for a home agent: silence", "9.2", step)
 
 

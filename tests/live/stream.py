@@ -48,4 +48,7 @@ def send(source: str, destination: str) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "send": send}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    else:
+        send(sys.argv[2], sys.argv[3])
