@@ -8,6 +8,7 @@ test waits for a time.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 import subprocess
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import rfc6275_cases as cases
 import yaml
-from lab import FAST, PROJECT, command_line, needs_root
+from lab import FAST, PROJECT, THIRD_PARTY, command_line, needs_root
 
 from testbed.bootstrap import agent_socket
 from testbed.lab import Lab
@@ -38,6 +39,7 @@ _IPV6_HDRINCL = 36
 _ETH_P_ALL, _ETH_P_IPV6 = 0x0003, 0x86DD  # for all protocols: before the rule that drops them
 _PROBLEM, _ERRONEOUS_FIELD = 4, 0
 _DEADLINE = 10.0
+_UNKNOWN_TYPE = 254
 
 
 class Stranger:
@@ -160,9 +162,12 @@ class Stranger:
             home = message.home_address
             place = next((p for p, a in self._places.items() if a == home), None)
             return cases.Failure(wire.BindingErrorStatus(message.status), place or str(home))
-        assert isinstance(message, wire.BindingAcknowledgement)
         # RFC 6275 section 9.5.4: by a type 2 routing header, since the update had a Home Address option
         assert packet.type2_home_address == self.home
+        return self._acknowledged(message)
+
+    def _acknowledged(self, message: wire.Message) -> cases.Answer:
+        assert isinstance(message, wire.BindingAcknowledgement)
         status = wire.BindingStatus(message.status)
         refused = status == wire.BindingStatus.SEQUENCE_NUMBER_OUT_OF_WINDOW
         self.last = message.sequence
@@ -191,8 +196,85 @@ def tester(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
             tester.close()
 
 
+class Tunnelled(Stranger):
+    """A mobile node that has bootstrapped and now sends what it likes into its tunnel."""
+
+    def __init__(self, lab: Lab, care_of: IPv6Address) -> None:  # the sockets are others than a stranger's
+        plan = lab.plan
+        self.agent = plan.home_agent_address(plan.hosts["ha1"])
+        self.here = care_of
+        self.home = plan.subscribers["mn1"].home_address
+        self._places = {cases.Place.MINE: self.home, cases.Place.HERE: self.here}
+        self._control = agent_socket(lab.room("ha1"))
+        self.last = 0
+        with in_namespace(lab.room("mn1").init.pid):
+            self._out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY)
+            self._in = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.ICMPV6)
+        self._out.bind((str(self.home), 0))
+        self._in.bind((str(self.home), 0))
+
+    def _send_witness(self) -> None:
+        """A message of an unknown type: answered by a Binding Error."""
+        octets = bytearray(wire.encode(wire.BindingRefreshRequest(), self.home, self.agent))
+        octets[2] = _UNKNOWN_TYPE
+        self._packet(bytes(octets), None)
+
+    def _packet(self, octets: bytes, _home: IPv6Address | None) -> None:
+        self._out.sendto(octets, (str(self.agent), 0))
+
+    def _next(self) -> cases.Answer | None:
+        ready, _, _ = select.select([self._out, self._in], [], [], _DEADLINE)
+        assert ready, "no answer"
+        octets = ready[0].recv(65535)
+        if ready[0] is self._in:
+            return self._problem(octets) if octets[:2] == bytes((_PROBLEM, _ERRONEOUS_FIELD)) else self._next()
+        message = wire.decode(octets, self.agent, self.home)
+        if isinstance(message, wire.BindingError):
+            assert message.home_address == IPv6Address(0)  # there is no Home Address option in a tunnel
+            return None
+        return self._acknowledged(message)
+
+
+def applies(case: cases.Case) -> bool:
+    """Whether a case can be sent through a tunnel, and has the same answer there.
+
+    The kernel makes checksums right, a tunnel proves one home address, leads to one care-of address, and has no Home
+    Address option to be named in a Binding Error.
+    """
+    return case.before in (None, cases.Place.HERE) and all(
+        update.home is cases.Place.MINE
+        and update.alternate in (None, cases.Place.HERE, cases.Place.MINE)
+        and not update.spoil
+        and not isinstance(answer, cases.Failure)
+        for update, answer in case.steps
+    )
+
+
+@pytest.fixture(scope="module")
+def tunnelled() -> Iterator[Tunnelled]:
+    with command_line() as cli:
+        done = cli("up", str(THIRD_PARTY), "--lab", LAB, *FAST, "--json").document["bootstrapped"][0]
+        driver = Tunnelled(Lab(LAB, cli.state / LAB, cli.saved(LAB)), IPv6Address(done["care_of_address"]))
+        try:
+            yield driver
+        finally:
+            driver.close()
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=f"{case.section}: {case.name}") for case in cases.cases()])
 def test_the_home_agent_answers_as_the_rfc_demands(tester: Stranger, case: cases.Case) -> None:
+    judge(tester, case)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{case.section}: {case.name}") for case in cases.cases() if applies(case)]
+)
+def test_it_answers_the_same_through_a_tunnel(tunnelled: Tunnelled, case: cases.Case) -> None:
+    judge(tunnelled, case)
+
+
+def judge(tester: Stranger, case: cases.Case) -> None:
+    """Play a case from its beginning, and compare."""
     tester.bring_to(case.before)
     for number, (update, expected) in enumerate(case.steps):
         sent = (tester.last + update.advance) % (2 * _HALF)
