@@ -2,14 +2,14 @@
 # Recipes read variables from the environment, where make puts those of its command line: there a value stays one word.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev up bootstrap status down clean doctor check test bench format lock
+.PHONY: help install dev up bootstrap status down clean doctor check test test-uml bench fuzz format lock
 export scenario timers lab runtime upgrade
 
 TESTBED := .venv/bin/testbed
 PYTHON := .venv/bin/python
 
 help:  ## this list
-	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  up takes scenario=NAME and, if you like, timers=fast, lab=NAME, runtime=mininet;'
 	@echo '  bootstrap, status and down take lab=NAME. Example: make up scenario=third-party timers=fast'
@@ -54,8 +54,15 @@ check: dev  ## lint, formatting, types
 test: dev  ## all tests; those of a live lab are skipped without root
 	@exec $(PYTHON) -m pytest tests
 
+test-uml:  ## the tests that need a full kernel, inside user-mode-linux (Debian, amd64)
+	@testbed/install.sh --dev --uml
+	@exec $(PYTHON) -m pytest -m uml tests/uml
+
 bench: dev  ## measure start, bootstrap and teardown, step by step
-	@exec $(PYTHON) tests/bench.py
+	@$(PYTHON) tests/bench.py && $(PYTHON) tests/bench_home_agent.py
+
+fuzz: dev  ## a million mutated packets against a running home agent (FUZZ=N for another number)
+	@FUZZ=$${FUZZ:-1000000} exec $(PYTHON) -m pytest tests/live/test_fuzz.py
 
 format: dev  ## format the code
 	@exec $(PYTHON) -m ruff format

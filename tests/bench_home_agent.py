@@ -155,7 +155,7 @@ async def measure(number: int) -> None:
             took = load.flood(packets)
             used = processor_seconds(pid) - used
             each = used / number
-            print(f"  refreshes: {number / took:8.0f}/s, {each * 1e6:6.0f} us of processor each, {1 / each:8.0f}/s a core")
+            print(f"  {number / took:.0f} refreshes/s, {each * 1e6:.0f} us of processor each: {1 / each:.0f}/s a core")
         for rate in (RATE // 2, RATE):
             times = sorted(load.paced(load.packets(), rate))
             print(

@@ -20,7 +20,7 @@ import dns.rcode
 import dns.tsig
 import dns.update
 import pytest
-from lab import FAST, LIMIT, Cli, command_line, needs_root
+from lab import FAST, LIMIT, Cli, command_line, derived, mobile_node, needs_root
 from veth import until
 
 from testbed.bootstrap import agent_socket
@@ -34,6 +34,7 @@ from testbed.netlink import in_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from testbed.runtime.base import Room
 
@@ -43,6 +44,7 @@ LAB = "services"
 HOME_PREFIX = IPv6Network("2001:db8:a::/64")
 FIRST, SECOND = IPv6Address("2001:db8:a::1"), IPv6Address("2001:db8:a::2")
 STATUS = wire.BindingStatus
+_GUARD = ("nft", "-j", "list", "chain", "ip6", "mip6_guard", "input")
 
 
 class Running:
@@ -106,6 +108,26 @@ class Running:
         with sender:
             sender.bind((str(self.home), 0))
             sender.sendto(wire.encode(message, self.home, agent), (str(agent), 0))
+
+    def asked(self) -> list[int]:
+        return [entry["identifier"] for entry in self.journal("mn1", "mobile prefix solicitation")]
+
+    def solicited(self) -> list[dict[str, Any]]:
+        return [entry for entry in self.journal("mn1", "mobile prefix advertisement") if entry["solicited"]]
+
+    @contextlib.contextmanager
+    def advertised(self, options: str) -> Iterator[None]:
+        """Have ha2's radvd say more of its prefix for a while."""
+        path = self.room("ha2").lab / "etc" / "radvd" / "radvd.conf"
+        before = path.read_text()
+        again = ("exec", "ha2", "--lab", LAB, "--", "sh", "-c", "kill -HUP $(cat /run/lab/var/radvd/radvd.pid)")
+        path.write_text(before.replace("AdvRouterAddr on;", f"AdvRouterAddr on; {options}"))
+        self.cli(*again)
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self.cli(*again)
 
     @contextlib.contextmanager
     def silent(self) -> Iterator[None]:
@@ -352,6 +374,107 @@ def test_keys_of_dns_updates_stand_in_private_files_only(running: Running) -> No
             assert path.stat().st_mode & 0o077 == 0
             holders.add(path.name)
     assert holders == {"named.conf", "home-agent.json"}
+
+
+def test_a_mobile_node_asks_for_the_prefixes_of_its_home_link(at_second: Running) -> None:
+    at_second.cli("bootstrap", "mn1", "--lab", LAB)
+    until(lambda: at_second.journal("mn1", "mobile prefix advertisement")[-1:])
+    until(lambda: at_second.solicited()[-1]["identifier"] == at_second.asked()[-1])
+    advertised = at_second.journal("ha2", "mobile prefix advertisement")[-1]
+    assert advertised["identifier"] == at_second.asked()[-1]
+    ((prefix, valid, preferred),) = (entry.split() for entry in advertised["prefixes"])
+    assert prefix == f"{SECOND}/64"
+    assert int(valid) == pytest.approx(86400, abs=20)
+    assert int(preferred) == pytest.approx(14400, abs=20)
+
+
+def test_a_change_of_the_home_prefix_is_told_and_limits_bindings(at_second: Running) -> None:
+    number = len(at_second.journal("mn1", "mobile prefix advertisement"))
+    with at_second.advertised("AdvValidLifetime 500; AdvPreferredLifetime 200;"):
+        until(lambda: len(at_second.journal("mn1", "mobile prefix advertisement")) >= number + 2)
+        unsolicited, solicited = at_second.journal("mn1", "mobile prefix advertisement")[number:][:2]
+        assert (unsolicited["identifier"], unsolicited["solicited"]) == (0, False)
+        assert solicited["solicited"] is True
+        assert solicited["ask_again"] == pytest.approx(150, abs=10)
+        number = len(at_second.solicited())
+        before = at_second.sequence("ha2")
+        at_second.trigger("ha2", "refresh", "mn1")
+        until(lambda: at_second.sequence("ha2") == (before + 1) & 0xFFFF)
+        told = at_second.journal("ha2", "binding acknowledgement")[-1]
+        assert told["status"] == STATUS.ACCEPTED_PREFIX_DISCOVERY_NECESSARY
+        assert 400 <= told["lifetime"] <= 500
+        # so it has to ask before it may refresh again (RFC 6275 section 11.7.1)
+        until(lambda: len(at_second.solicited()) > number)
+        at_second.trigger("ha2", "refresh", "mn1")
+        until(lambda: at_second.sequence("ha2") == (before + 2) & 0xFFFF)
+    until(lambda: at_second.solicited()[-1]["ask_again"] > 10000)
+    at_second.settled("ha2")
+
+
+def test_a_home_address_of_a_prefix_that_is_no_longer_valid_is_given_up(at_second: Running) -> None:
+    with at_second.advertised("AdvValidLifetime 0; AdvPreferredLifetime 0;"):
+        until(lambda: at_second.bindings("ha2") == {})
+        until(lambda: at_second.journal("mn1", "recovery failed"))
+        assert at_second.journal("ha2", "binding acknowledgement")[-1]["status"] == STATUS.NOT_HOME_SUBNET
+    until(lambda: at_second.registered_with("ha2"))
+    at_second.settled("ha2")
+
+
+def test_a_solicitation_in_clear_is_refused(at_second: Running) -> None:
+    def refused() -> int:
+        chain = json.loads(at_second.cli("exec", "ha2", "--lab", LAB, "--", *_GUARD).out)
+        rules = [entry["rule"] for entry in chain["nftables"] if "rule" in entry]
+        rule = next(rule for rule in rules if rule.get("comment") == "mobile prefix solicitation in clear")
+        return int(next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part))
+
+    before, told = refused(), len(at_second.journal("ha2", "mobile prefix advertisement"))
+    octets = wire.encode_icmp(wire.MobilePrefixSolicitation(7), at_second.home, SECOND)
+    with in_namespace(at_second.room("cn1").init.pid):
+        sender = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with sender:
+        sender.sendto(wire.build(at_second.home, SECOND, wire.ICMPV6, octets), (str(SECOND), 0))
+    until(lambda: refused() == before + 1)
+    assert len(at_second.journal("ha2", "mobile prefix advertisement")) == told
+
+
+def test_a_home_address_that_is_not_the_mobile_nodes_is_refused(at_second: Running) -> None:
+    """RFC 5026 section 9.2: whatever AAA says, the home agent knows whose it is."""
+    users, strange = at_second.room("aaa2").lab / "etc" / "freeradius" / "users", HOME_PREFIX[0x77]
+    before = users.read_text()
+    again = ("exec", "aaa2", "--lab", LAB, "--", "sh", "-c", "kill -HUP $(cat /run/lab/var/freeradius/radiusd.pid)")
+    users.write_text(before.replace(str(at_second.home), str(strange)))
+    try:
+        at_second.cli(*again)
+        until(lambda: "129" in at_second.cli("bootstrap", "mn1", "--lab", LAB, status=None).err)
+        assert at_second.bindings("ha2") == {}
+    finally:
+        users.write_text(before)
+        at_second.cli(*again)
+    until(lambda: at_second.cli("bootstrap", "mn1", "--lab", LAB, status=None).status == 0)
+    at_second.settled("ha2")
+
+
+def test_home_addresses_for_who_comes_first(tmp_path: Path) -> None:
+    def change(topology: dict[str, Any]) -> None:
+        topology["mobile_nodes"]["mn2"] = mobile_node("mn2", attach="access2")
+        topology["mobile_nodes"]["mn3"] = mobile_node("mn3")
+        for node in ("mn1", "mn2"):
+            topology["mobile_nodes"][node]["home_address"] = "first-come"
+
+    path = derived(tmp_path / "first-come.yaml", change)
+    with command_line() as cli:
+        up = cli("up", path, "--lab", "first", *FAST, "--json").document
+        plan = Lab("first", cli.state / "first", cli.saved("first")).plan
+        pool = plan.first_come(plan.hosts["ha1"])
+        assert pool
+        homes = {entry["node"]: IPv6Address(entry["home_address"]) for entry in up["bootstrapped"]}
+        assert homes["mn1"] in pool
+        assert homes["mn2"] in pool
+        assert homes["mn1"] != homes["mn2"]
+        assert homes["mn3"] == plan.subscribers["mn3"].home_address
+        again = cli("bootstrap", "--lab", "first", "--json").document
+        assert {entry["node"]: IPv6Address(entry["home_address"]) for entry in again} == homes
+        assert cli("status", "--lab", "first", "--json").document["sound"] is True
 
 
 def test_what_cannot_be_triggered_is_said(at_second: Running) -> None:

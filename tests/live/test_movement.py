@@ -166,7 +166,7 @@ def test_a_mobile_node_whose_security_association_the_home_agent_ends_recovers(r
 
     sequence = running.bindings()[0]["sequence"]
     vici = ("--uri", "unix:///run/lab/var/strongswan/vici")
-    end = ("swanctl", "--terminate", "--ike", "mobile-nodes", *vici)
+    end = ("swanctl", "--terminate", "--ike", "by-name", *vici)
     running.cli("exec", "ha1", "--lab", LAB, "--", *end)
     until(lambda: [entry["sequence"] for entry in running.bindings()] not in ([], [sequence]))
     until(lambda: running.status()["state"] == "registered")

@@ -5,6 +5,7 @@ By hand: ``guest.py FOLDER COMMAND...`` runs a command in a guest and shows its 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 PROGRAM = "linux.uml"
 PROJECT = Path(__file__).parents[2]
 _MEMORY = 1024  # MiB; what the guest uses of it is all that it costs
+_GRACE = 5  # seconds
 _INIT = Path(__file__).with_name("init.sh")
 
 
@@ -56,6 +59,7 @@ def boot(folder: Path, command: Sequence[str], *, deadline: float) -> Ended:
     shutil.copy(_INIT, folder / "init")
     (folder / "init").chmod(0o755)
     (folder / "project").write_text(f"{PROJECT}\n")
+    (folder / "deadline").write_text(f"{int(deadline) + _GRACE}\n")  # it ends by itself, too, where we are killed
     (folder / "command").write_text(f"cd {shlex.quote(str(PROJECT))} && exec {shlex.join(command)}\n")
     output, status, console = folder / "output", folder / "status", folder / "console"
     for file in (output, status):
@@ -78,7 +82,6 @@ def boot(folder: Path, command: Sequence[str], *, deadline: float) -> Ended:
         except subprocess.TimeoutExpired:
             raise GuestError(f"the guest did not end within {deadline:g} s\n{_text(console)}{_text(output)}") from None
         finally:
-            # all that a guest runs is in one session; when its first process dies, the kernel kills the others
             _kill(process)
     if not status.exists():
         raise GuestError(f"the guest ended before its command did\n{_text(console)}{_text(output)}")
@@ -96,9 +99,13 @@ def _memory_folder() -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """Kill all processes of a guest: they are one group, and do not die with the first."""
+    end = time.monotonic() + _GRACE
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.poll()
+            time.sleep(0.01)
 
 
 def _text(path: Path) -> str:

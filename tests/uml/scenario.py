@@ -36,11 +36,11 @@ _IPV6_FREEBIND = 78  # linux/in6.h
 _ECHO = ("ping", "-6", "-n", "-c", "1", "-w", "3")
 
 
-def testbed(*arguments: str, code: int | None = 0) -> Any:
+def command(*arguments: str, code: int | None = 0) -> Any:
     """Run a command of the testbed's, and return what it says in JSON."""
-    command = [TESTBED, *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert code in (None, done.returncode), f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+    words = [TESTBED, *arguments, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return json.loads(done.stdout)
 
 
@@ -133,10 +133,10 @@ def wait_for(condition: Any) -> None:
 def away(play: Play) -> dict[str, Any]:
     """Bootstrap, and move to another access network; all of it captured where it crosses the core."""
     with play.captured("core", "visited", "visited"), play.captured("core", "carrier", "carrier"):
-        bootstrapped = testbed("bootstrap", "--lab", LAB)[0]
+        bootstrapped = command("bootstrap", "--lab", LAB)[0]
         play.home = IPv6Address(bootstrapped["home_address"])
         first = {"binding": play.binding(), "spis": play.spis(), "echoes": play.echoes()}
-        moved = testbed("move", "mn1", "access2", "--lab", LAB)
+        moved = command("move", "mn1", "access2", "--lab", LAB)
         second = {"binding": play.binding(), "spis": play.spis(), "echoes": play.echoes()}
     return {"bootstrapped": bootstrapped, "first": first, "moved": moved, "second": second}
 
@@ -165,7 +165,7 @@ def unbound(play: Play) -> dict[str, Any]:
 
 def without_association(play: Play) -> dict[str, Any]:
     """Take the security associations and policies away under the mobile node, and have it send: the last part."""
-    testbed("bootstrap", "--lab", LAB)
+    command("bootstrap", "--lab", LAB)
     with play.captured("mn1", "eth0", "without-association"):
         play.run("mn1", "ip", "xfrm", "policy", "flush")
         play.run("mn1", "ip", "xfrm", "state", "flush")
@@ -175,12 +175,12 @@ def without_association(play: Play) -> dict[str, Any]:
 
 def home_and_away(play: Play) -> dict[str, Any]:
     """Bootstrap anew, return home, go away again, deregister."""
-    again = testbed("bootstrap", "--lab", LAB)[0]
-    home = testbed("move", "mn1", "home", "--lab", LAB)
+    again = command("bootstrap", "--lab", LAB)[0]
+    home = command("move", "mn1", "home", "--lab", LAB)
     at_home = {"binding": play.binding(), "spis": play.spis(), "echoes": play.echoes()}
-    moved = testbed("move", "mn1", "access1", "--lab", LAB)
+    moved = command("move", "mn1", "access1", "--lab", LAB)
     elsewhere = {"binding": play.binding(), "spis": play.spis(), "echoes": play.echoes()}
-    testbed("deregister", "mn1", "--lab", LAB)
+    command("deregister", "mn1", "--lab", LAB)
     own = play.run("mn1", "ip", "-6", "-o", "address", "show", "to", str(play.home)).stdout
     end = {"binding": play.binding(), "spis": play.spis(), "addresses": own}
     return {"again": again, "home": home, "at_home": at_home, "moved": moved, "elsewhere": elsewhere, "end": end}
@@ -188,10 +188,10 @@ def home_and_away(play: Play) -> dict[str, Any]:
 
 def main() -> None:
     """Play it, and write down what came of it."""
-    results: dict[str, Any] = {"doctor": testbed("doctor", code=None)}
+    results: dict[str, Any] = {"doctor": command("doctor", code=None)}
     try:
         began = time.monotonic()
-        results["up"] = testbed("up", "third-party", "--timers", "fast", "--lab", LAB, "--no-bootstrap")
+        results["up"] = command("up", "third-party", "--timers", "fast", "--lab", LAB, "--no-bootstrap")
         results["up_seconds"] = time.monotonic() - began
         play = Play()
         results["esp"] = play.lab.saved.esp
@@ -200,8 +200,8 @@ def main() -> None:
             results[part.__name__] = {**part(play), "seconds": time.monotonic() - began}
         log = play.lab.room("aaa2").lab / "var" / "freeradius" / "accounting.csv"
         results["accounting"] = log.read_text().splitlines()
-        results["status"] = testbed("status", "--lab", LAB, code=None)
-        results["down"] = testbed("down", "--lab", LAB)
+        results["status"] = command("status", "--lab", LAB, code=None)
+        results["down"] = command("down", "--lab", LAB)
         results["left"] = sorted(map(str, Path("/run/testbed").rglob("*")))
         results["uptime"] = float(Path("/proc/uptime").read_text().split()[0])
     finally:
