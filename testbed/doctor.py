@@ -33,6 +33,7 @@ _VERSION_OPTIONS = {
     "nsenter": "--version",
     "ping": "-V",
 }
+_CLEAR = ("nftables", "seg6", "nft ingress")  # by the protections without IPsec
 _NEEDED = ("veth", "bridge")  # by every lab, and one of the next
 _FIREWALLS = (kernel.NFTABLES.name, kernel.IP6TABLES.name)
 
@@ -82,11 +83,13 @@ def _protections(features: tuple[Finding, ...]) -> dict[Protection, str]:
     lacking = {feature.name: feature.missing for feature in features}
     kernel_esp = not lacking["ESP"]
     tunnel = "" if kernel_esp or not lacking["tun"] else "neither ESP nor TUN in the kernel"
+    absent = [name for name in _CLEAR if lacking[name]]
+    clear = f"the kernel lacks {' and '.join(absent)}" if absent else ""
     return {
         Protection.TUNNEL: tunnel,
         Protection.TRANSPORT: "this version of the testbed does not implement it",
-        Protection.AUTH_OPTION: "this version of the testbed does not implement it",
-        Protection.NONE: "this version of the testbed does not implement it",
+        Protection.AUTH_OPTION: clear,
+        Protection.NONE: clear,
     }
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the testbed needs and this machine lacks: the Debian packages of images/packages.txt, and .venv with
 # the Python packages of requirements.lock (with --dev: requirements-dev.lock, which holds those too) and the project.
+# With --uml also the packages of images/packages-uml.txt, for `make test-uml`.
 #
 # Nothing is done where .venv/.installed says that it was done. A run that was interrupted, by SIGKILL too, is made good
 # by the next one. No service that comes with the packages is started or enabled; packages that were there before are
@@ -27,10 +28,12 @@ policy_mark='# Of testbed/install.sh (mip6-testbed), for as long as it installs 
 log=
 
 extras=runtime
+lists=images/packages.txt
 for argument in "$@"; do
     case $argument in
         --dev) extras=dev ;;
-        *) fail 2 "unknown argument $argument; usage: testbed/install.sh [--dev]" ;;
+        --uml) lists="$lists images/packages-uml.txt" ;;
+        *) fail 2 "unknown argument $argument; usage: testbed/install.sh [--dev] [--uml]" ;;
     esac
 done
 # What was installed for development stays so: `make up` after `make test` is no reason to install again.
@@ -41,7 +44,8 @@ wanted() { # the text of the stamp; a checkout that was moved or a Python that w
     printf '%s\n' "extras $extras" "root $root" "python $(readlink -f .venv/bin/python)"
 }
 
-packages() { sed 's/[[:space:]]*#.*//; /^$/d' images/packages.txt; }
+# shellcheck disable=SC2086
+packages() { sed 's/[[:space:]]*#.*//; /^$/d' $lists; }
 
 missing_packages() {
     [ "${TESTBED_PACKAGES:-}" != skip ] || return 0
@@ -141,7 +145,8 @@ need_packages() {
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
         {
             say 'this is neither Debian nor Ubuntu: install what these packages hold, then say TESTBED_PACKAGES=skip:'
-            sed '/^#/d; s/^/  /' images/packages.txt
+            # shellcheck disable=SC2086
+            sed '/^#/d; s/^/  /' $lists
         } >&2
         exit 4
     fi

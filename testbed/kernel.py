@@ -15,11 +15,12 @@ _STATE = ("ip", "xfrm", "state", "add", "src", "2001:db8::1", "dst", "2001:db8::
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a kernel may have: what it is for, and the command that uses it."""
+    """Something that a kernel may have: what it is for, the command that uses it, and what that reads."""
 
     name: str
     purpose: str
     trial: tuple[str, ...]
+    script: str = ""
 
 
 ESP = Feature(
@@ -40,6 +41,19 @@ IP6TABLES = Feature(
     ),
 )
 TUN = Feature("tun", "charon's own ESP", ("ip", "tuntap", "add", "dev", "trial0", "mode", "tun"))
+TUNNELS = Feature(
+    "seg6",
+    "IPv6-in-IPv6 by routes, where there is no IPsec",
+    ("ip", "-6", "-batch", "-"),
+    "link set lo up\n"
+    "route add 2001:db8::/64 encap seg6 mode encap.red segs 2001:db8:1::1 dev lo\n"
+    "route add 2001:db8:2::2 encap seg6local action End.DT6 table 254 dev lo\n",
+)
+INGRESS = Feature(
+    "nft ingress",
+    "keeping the kernel from answering Home Address options",
+    ("nft", "add table netdev trial; add chain netdev trial c { type filter hook ingress device lo priority 0; }"),
+)
 FEATURES = (
     Feature("veth", "links between nodes", (*_LINK, "veth", "peer", "name", "trial1")),
     Feature("bridge", "networks", (*_LINK, "bridge")),
@@ -47,6 +61,8 @@ FEATURES = (
     NFTABLES,
     IP6TABLES,
     ESP,
+    TUNNELS,
+    INGRESS,
     Feature(
         "MIP6",
         "home address option and type 2 routing header",
@@ -67,7 +83,7 @@ FEATURES = (
 
 async def has(feature: Feature) -> str:
     """Try a feature; return the empty string if it works, else what the kernel or the tool said."""
-    done = await run(["unshare", "--net", *feature.trial], check=False)
+    done = await run(["unshare", "--net", *feature.trial], stdin=feature.script, check=False)
     lines = done.tail or ("it failed",)
     return "" if done.status == 0 else next((line for line in lines if line.startswith("Error: ")), lines[-1])
 
@@ -86,6 +102,21 @@ async def firewall() -> Firewall:
         return Firewall.IP6TABLES if await has(NFTABLES) and not await has(IP6TABLES) else Firewall.NFTABLES
     except (ProcessError, UnsupportedError):
         return Firewall.NFTABLES
+
+
+async def require_tunnels() -> None:
+    """See that there is a way without IPsec.
+
+    Raises:
+        UnsupportedError: there is none; carries what the kernel said.
+    """
+    for feature in (TUNNELS, INGRESS):
+        if said := await has(feature):
+            raise UnsupportedError(
+                f"the kernel has no {feature.name}: {feature.purpose}",
+                evidence=(said,),
+                hint="it takes Linux 6.0 or later with CONFIG_IPV6_SEG6_LWTUNNEL and CONFIG_NETFILTER_INGRESS",
+            )
 
 
 async def require_tun() -> None:

@@ -22,7 +22,7 @@ from testbed.render.render import render
 from testbed.runtime import fabric
 from testbed.runtime.base import FABRIC, Inhabitant, Room, Runtime, marked
 from testbed.topology.load import load
-from testbed.topology.model import Protection, Timers, Topology
+from testbed.topology.model import IPSEC, Protection, Timers, Topology
 from testbed.topology.passwords import passwords_of
 from testbed.topology.plan import Esp, Firewall, Plan, make_plan
 from testbed.wait import Unmet, wait_until
@@ -149,13 +149,16 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
         if folder.exists():
             raise LabError(f"lab {name!r} is up already", hint=f"testbed down --lab {name}")
         esp = await kernel.esp()
+        if topology.protection not in IPSEC:
+            await kernel.require_tunnels()
         if esp is Esp.USERLAND and topology.protection is Protection.TUNNEL:
             await kernel.require_tun()
         firewall = await kernel.firewall()
         plan = make_plan(topology, passwords, esp, firewall)
         require_programs(plan)
         rendered = render(plan)
-        listener(Event("phase", "plan", f"{len(plan.hosts)} nodes, {len(plan.wires)} networks, ESP by {esp}"))
+        way = f"ESP by {esp}" if plan.ipsec else f"protection {topology.protection}"
+        listener(Event("phase", "plan", f"{len(plan.hosts)} nodes, {len(plan.wires)} networks, {way}"))
         try:
             nodes = folder / "nodes"
             nodes.mkdir(parents=True, mode=0o700)

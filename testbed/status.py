@@ -9,7 +9,7 @@ from testbed.bootstrap import agent_socket
 from testbed.errors import TestbedError
 from testbed.mip6.control import result_of
 from testbed.netlink import Netlink
-from testbed.topology.model import Service
+from testbed.topology.model import Protection, Service
 
 if TYPE_CHECKING:
     from testbed.lab import Lab
@@ -28,7 +28,10 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class BindingStatus:
-    """A mobile node's registration as it sees it; ``disagreement`` says what the home agent sees otherwise."""
+    """A mobile node's registration as it sees it; ``disagreement`` says what the home agent sees otherwise.
+
+    ``protection`` is the topology's.
+    """
 
     node: str
     state: str
@@ -37,6 +40,13 @@ class BindingStatus:
     home_agent: str | None
     remaining: float | None
     disagreement: str
+    protection: str = Protection.TUNNEL
+
+    @property
+    def told(self) -> str:
+        """The state, and that nothing protects it if so."""
+        unprotected = self.protection == Protection.NONE and self.state == "registered"
+        return f"{self.state}, unprotected" if unprotected else self.state
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ async def _binding(lab: Lab, node: str, known: dict[str, dict[str, Any]]) -> Bin
         told["home_agent"],
         told["remaining"],
         _disagreement(told, entry),
+        lab.saved.topology.protection,
     )
 
 

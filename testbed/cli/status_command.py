@@ -40,7 +40,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         (
             (
                 entry.node,
-                entry.state,
+                entry.told,
                 entry.home_address or "-",
                 entry.care_of_address or "-",
                 entry.home_agent or "-",

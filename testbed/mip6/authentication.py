@@ -92,12 +92,11 @@ class HomeAuthentication:
         association = self._associations.get(nai)
         spis = {item.subtype: item.spi for item in update.options if isinstance(item, wire.MobilityAuthentication)}
         by_agent, by_aaa = wire.AuthenticationSubtype.MN_HA in spis, wire.AuthenticationSubtype.MN_AAA in spis
+        accepted = self._verdicts.pop(received.octets, None)
         if self._aaa and by_aaa and _in_order(update) and not (association and by_agent):
-            accepted = self._verdicts.pop(received.octets, None)
             if accepted is None:
                 return None
-            association = self._associations.get(nai)
-            if association and not (accepted and by_agent):
+            if association:
                 judge = self._authenticated if accepted else self._failed
                 return judge(association, received, update, care_of)
         if association is None or spis.get(wire.AuthenticationSubtype.MN_HA, association.spi) != association.spi:

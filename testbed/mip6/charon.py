@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import vici
@@ -28,6 +28,7 @@ VICI_SOCKET = "/run/lab/var/strongswan/vici"
 IKE_PROPOSALS = ("aes128-sha256-x25519",)
 ESP_PROPOSALS = ("aes128-sha256",)
 CHILD = "home"
+POOL = "home"
 _START_DEADLINE = 10.0
 _NOTICE_DEADLINE = 2.0  # seconds
 _QUIET = 0.002
@@ -64,7 +65,6 @@ class Notice:
     association: SecurityAssociation
     up: bool
     new_peer: IPv6Address | None = None
-    new_local: IPv6Address | None = None
 
 
 class Charon:
@@ -109,6 +109,10 @@ class Charon:
     async def load(self, name: str, connection: dict[str, Any]) -> None:
         """Add a connection, or replace it: established SAs stay."""
         await self._command(lambda s: s.load_conn({name: connection}))
+
+    async def pool(self, addresses: IPv6Network) -> None:
+        """Give out addresses to who comes first; each identity keeps its own (RFC 5026 section 9.2)."""
+        await self._command(lambda s: s.load_pool({POOL: {"addrs": str(addresses)}}))
 
     async def initiate(self, ike: str, child: str | None = None, *, deadline: float) -> None:
         """Establish an IKE_SA without a child, or a child of an established one.
@@ -225,12 +229,15 @@ def mobile_node(*, nai: str, peer: IPv6Address, peer_name: str, children: dict[s
     }
 
 
-def home_agent(*, address: IPv6Address, name: str, certificate: str) -> dict[str, Any]:
-    """Describe a home agent's connection for all mobile nodes: they prove themselves to the AAA by EAP."""
+def home_agent(*, address: IPv6Address, name: str, certificate: str, pool: bool = False) -> dict[str, Any]:
+    """Describe a home agent's connection for all mobile nodes: they prove themselves to the AAA by EAP.
+
+    AAA assigns their home addresses; with ``pool``, those that it assigns none get one from the home agent's.
+    """
     return {
         "version": "2",
         "local_addrs": [str(address)],
-        "pools": ["radius"],
+        "pools": ["radius", *([POOL] if pool else [])],
         "proposals": list(IKE_PROPOSALS),
         "send_cert": "always",
         "local": {"auth": "pubkey", "certs": [certificate.encode()], "id": name},
@@ -303,14 +310,8 @@ def _notice(kind: str, message: dict[str, Any]) -> Notice | None:
     association = _association(name, section)
     if association is None:
         return None
-    peer, local = message.get("remote-host"), message.get("local-host")
-    return Notice(
-        kind,
-        association,
-        up,
-        IPv6Address(peer) if peer else None,
-        IPv6Address(local) if local else None,
-    )
+    peer = message.get("remote-host")
+    return Notice(kind, association, up, IPv6Address(peer) if peer else None)
 
 
 def _addresses(texts: Iterable[str]) -> tuple[IPv6Address, ...]:

@@ -18,6 +18,7 @@ from testbed.mip6.ndlink import HeardRouter, RouterSolicitor
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
     from ipaddress import IPv6Address, IPv6Network
 
     from testbed.mip6 import control
@@ -35,22 +36,31 @@ class HomeAgentDiscovery:
         address: the home agent's own on it.
         preference: the home agent's own.
         rng: orders home agents of equal preference.
+        advertised: called with each Router Advertisement on the home link, and whether it is this node's own.
     """
 
     def __init__(
-        self, interface: str, prefix: IPv6Network, address: IPv6Address, preference: int, rng: random.Random
+        self,
+        interface: str,
+        prefix: IPv6Network,
+        address: IPv6Address,
+        preference: int,
+        *,
+        rng: random.Random,
+        advertised: Callable[[HeardRouter, bool], None],
     ) -> None:
         self._interface = interface
         self._anycast = home_agents_anycast(prefix)
         self._address = address
         self._rng = rng
+        self._tell = advertised
         self._list = HomeAgentsList.of(address, preference)
         self._socket: IcmpSocket | None = None
 
     async def run(self) -> None:
         """Learn and answer until cancelled."""
         with (
-            RouterSolicitor(self._interface, self._advertised) as solicitor,
+            RouterSolicitor(self._interface, self._advertised, loop=True) as solicitor,
             IcmpSocket((wire.IcmpType.HOME_AGENT_DISCOVERY_REQUEST,), self._asked) as self._socket,
         ):
             self._socket.join_anycast(self._anycast, self._interface)
@@ -77,7 +87,9 @@ class HomeAgentDiscovery:
         return {"home_agents": told}
 
     def _advertised(self, heard: HeardRouter) -> None:
-        if heard.router in Interface.named(self._interface).addresses():
+        own = heard.router in Interface.named(self._interface).addresses()
+        self._tell(heard, own)
+        if own:
             return  # what this node's radvd sends comes back to it
         before = self._list
         self._list = before.heard(heard.router, heard.advertisement, time.monotonic())

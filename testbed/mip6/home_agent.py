@@ -6,18 +6,20 @@ Run inside its node as ``python -m testbed.mip6.home_agent CONFIGURATION``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testbed.errors import LabError, WireError
+from testbed.errors import WireError
 from testbed.mip6 import binding, charon, control, guard, wire
 from testbed.mip6.authentication import HomeAuthentication, MobilityAssociation
+from testbed.mip6.authorization import Ownership
 from testbed.mip6.complaints import Complaints
 from testbed.mip6.dhaad import HomeAgentDiscovery
 from testbed.mip6.dns_update import HomeNames, Zone
@@ -28,15 +30,19 @@ from testbed.mip6.journal import note
 from testbed.mip6.ndlink import HomeLink
 from testbed.mip6.path import HomePath
 from testbed.mip6.policy import HomePrefix, Policy, Request
+from testbed.mip6.prefix_advertiser import PrefixAdvertiser
 
 if TYPE_CHECKING:
+    from testbed.mip6.authentication import Aaa
     from testbed.mip6.carrier import HomeAgentCarrier, Proof, Received
     from testbed.mip6.home_clear import Authentication
 
 _FOLDER = Path("/run/lab")
 _GUARD = "/run/lab/etc/home-agent/guard.nft"
 _CONTROL = _FOLDER / "var" / "home-agent" / "control"
-_OUTCOME_DEADLINE = 10.0  # seconds that a command waits; a mobile node that can be reached answers at once
+_MAXIMUM_BINDINGS = 65536  # about 130 MB
+# a full collection with 10,000 bindings takes 10 ms, in which no update is answered: let it be seldom
+_COLLECTION = (20_000, 50, 1000)
 _LINK_LOCAL_PREFIX = int(IPv6Address("fe80::"))
 _INTERFACE_ID = (1 << 64) - 1
 
@@ -46,7 +52,8 @@ class Configuration:
     """What a home agent is started with.
 
     ``esp``, ``certificate``, ``key`` and ``trust_anchor`` (PEM) count in protection ``tunnel``, ``own_addresses`` (all
-    of its node) and ``mobile_nodes`` (who may have which home address) in the others.
+    of its node) and ``mobile_nodes`` (who may have which home address) in the others; ``radius`` (address and secret of
+    the AAA server) where it has to be asked.
     """
 
     identity: str
@@ -55,6 +62,10 @@ class Configuration:
     home_prefix: IPv6Network
     preference: int
     retrans_timer: float
+    prefix_interval: tuple[float, float]
+    owners: dict[str, str] = field(default_factory=dict)
+    reserved: tuple[str, ...] = ()
+    pool: str = ""
     protection: str = "tunnel"
     esp: str = ""
     certificate: str = ""
@@ -63,6 +74,7 @@ class Configuration:
     dns: dict[str, Any] | None = field(default=None, repr=False)
     own_addresses: tuple[str, ...] = ()
     mobile_nodes: tuple[dict[str, Any], ...] = ()
+    radius: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Configuration:
@@ -70,6 +82,7 @@ class Configuration:
         document = json.loads(path.read_text())
         document["address"] = IPv6Address(document["address"])
         document["home_prefix"] = IPv6Network(document["home_prefix"])
+        document["prefix_interval"] = tuple(document["prefix_interval"])
         return cls(**document)
 
 
@@ -82,7 +95,12 @@ class HomeAgent:
         self._link = link
         self._policy = Policy(
             prefixes=(HomePrefix(configuration.home_prefix),),
+            maximum_bindings=_MAXIMUM_BINDINGS,
             dad_timeout=max(5.0, 3 * configuration.retrans_timer),
+        )
+        self._ownership = Ownership(
+            configured={IPv6Address(address): owner for address, owner in configuration.owners.items()},
+            reserved=frozenset(map(IPv6Address, configuration.reserved)),
         )
         self._entries: dict[IPv6Address, binding.Entry] = {}
         self._probes: dict[IPv6Address, asyncio.Task[None]] = {}
@@ -90,8 +108,7 @@ class HomeAgent:
         self._complaints = Complaints(configuration.address)
         self._names = HomeNames(Zone.of(configuration.dns) if configuration.dns else None)
         self._wishes: dict[IPv6Address, tuple[str, wire.DnsUpdate]] = {}
-        self._ways: dict[IPv6Address, tuple[IPv6Address, bool]] = {}
-        self._instructions = Instructions(self._tell, self._revoke, random.SystemRandom().randrange(1 << 16))
+        self.instructions = Instructions(self._send, self._revoke, random.SystemRandom().randrange(1 << 16))
         self._refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # one queue: what the state machine decides is carried out in the order decided
@@ -102,6 +119,13 @@ class HomeAgent:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._carrier.run(self._heard, self._gone))
             group.create_task(self._carry_out())
+
+    def serve(self, prefixes: tuple[HomePrefix, ...]) -> None:
+        """Grant bindings of these home prefixes from now on (RFC 6275 section 10.6.4).
+
+        Mobile nodes of others are told; until they leave they are served to the end of what they were granted.
+        """
+        self._policy = replace(self._policy, prefixes=prefixes)
 
     async def status(self, _request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
         """Tell the bindings, and how many messages were refused."""
@@ -124,28 +148,6 @@ class HomeAgent:
             "refused": self._refused,
         }
 
-    async def switch(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
-        """Send a mobile node to other home agents, ``to``; says how that ended."""
-        home = self._bound(request)
-        try:
-            agents = [IPv6Address(address) for address in request.get("to", ())]
-        except (ValueError, TypeError) as error:
-            raise LabError(f"no address of a home agent: {error}") from error
-        return await self._outcome(self._instructions.switch(home, agents))
-
-    async def refresh(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
-        """Ask a mobile node to refresh its binding."""
-        self._instructions.refresh(self._bound(request))
-        return {"outcome": "asked"}
-
-    async def revoke(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
-        """Revoke a binding; says how that ended."""
-        return await self._outcome(self._instructions.revoke(self._bound(request)))
-
-    async def _outcome(self, instruction: asyncio.Future[str]) -> dict[str, Any]:
-        await asyncio.wait((instruction,), timeout=_OUTCOME_DEADLINE)
-        return {"outcome": instruction.result() if instruction.done() else "not followed yet, it is repeated"}
-
     def _heard(self, received: Received) -> None:
         try:
             # the kernel, or who took the packet apart, verified the checksum
@@ -158,9 +160,9 @@ class HomeAgent:
             case wire.BindingUpdate():
                 self._update(message, received)
             case wire.BindingRevocation():
-                self._instructions.acknowledged(home, message)
+                self.instructions.acknowledged(home, message)
             case wire.BindingError(status=wire.BindingErrorStatus.UNRECOGNIZED_TYPE):
-                self._instructions.not_understood(home)
+                self.instructions.not_understood(home)
             case _:
                 note("ignored", source=received.source, type=type(message).__name__)
 
@@ -195,12 +197,12 @@ class HomeAgent:
     def _judge(self, update: wire.BindingUpdate, received: Received, care_of: IPv6Address, proof: Proof) -> None:
         home = received.home_address
         authorization = proof.authorization
-        if (
-            authorization is wire.BindingStatus.ACCEPTED
-            and update.lifetime_units
-            and self._instructions.switching(home)
+        # RFC 5026 section 9.2: the carrier knows who it is, this whether the home address is his; RFC 5142 section 5.3
+        barred = update.lifetime_units and self.instructions.switching(home)
+        if authorization is wire.BindingStatus.ACCEPTED and (
+            barred or not self._ownership.allows(proof.identity, home)
         ):
-            authorization = wire.BindingStatus.ADMINISTRATIVELY_PROHIBITED  # RFC 5142 section 5.3
+            authorization = wire.BindingStatus.ADMINISTRATIVELY_PROHIBITED
         if (wish := wire.option(update, wire.DnsUpdate)) and proof.authorization is wire.BindingStatus.ACCEPTED:
             self._wishes[home] = (proof.identity, wish)
         request = Request(
@@ -231,8 +233,11 @@ class HomeAgent:
     def _take(self, home: IPv6Address, step: binding.Step) -> None:
         """Keep the entry that a step leads to, and hand its actions on."""
         if step.entry is None:
-            self._entries.pop(home, None)
+            if self._entries.pop(home, None):
+                self._ownership = self._ownership.release(home)
         else:
+            if home not in self._entries and home not in self._ownership.configured:
+                self._ownership = self._ownership.claim(step.entry.identity, home)
             self._entries[home] = step.entry
         self._schedule(home)
         for action in step.actions:
@@ -301,16 +306,15 @@ class HomeAgent:
                     self._link.release(address)
                 await self._carrier.expel(home)
                 note("released", home_address=home, reason=reason)
-                self._ways.pop(home, None)
                 if reason is binding.Reason.DEREGISTERED:
                     self._names.keep(home)  # unless its wish says otherwise, which is fulfilled next
                 else:
                     self._start(self._names.remove(home))
-                self._instructions.ended(home, reason)
+                self.instructions.ended(home, reason)
 
     def _acknowledge(self, action: binding.Acknowledge) -> None:
         if action.status.accepted and action.lifetime_units:
-            self._ways[action.home_address] = (action.destination, action.type2)
+            self.instructions.reachable(action.home_address, action.destination, type2=action.type2)
         wish = self._wishes.pop(action.home_address, None)
         if wish and action.status.accepted:
             self._start(self._acknowledge_named(action, *wish))
@@ -337,23 +341,8 @@ class HomeAgent:
             lifetime=answer.lifetime,
         )
 
-    def _tell(self, message: wire.Message, home: IPv6Address) -> None:
-        """Send a message to a mobile node where its last accepted Binding Update came from."""
-        if home in self._ways:
-            destination, type2 = self._ways[home]
-            self._send(message, home, destination, type2=type2)
-
     def _revoke(self, home: IPv6Address) -> None:
         self._take(home, binding.revoke(self._entries.get(home), binding.Reason.REVOKED))
-
-    def _bound(self, request: dict[str, Any]) -> IPv6Address:
-        """Return the home address that a request names, which has to be bound."""
-        named = request.get("home_address", "")
-        home = next((home for home in self._ways if str(home) == named), None)
-        if home is None:
-            bound = ", ".join(map(str, self._ways)) or "none"
-            raise LabError(f"no binding of {named or 'nobody'}", hint=f"bound home addresses: {bound}")
-        return home
 
     def _send(
         self,
@@ -399,9 +388,16 @@ async def _tunnel(configuration: Configuration) -> HomeTunnel:
     charon_of_node = await charon.Charon.reach()
     await charon_of_node.trust(configuration.trust_anchor)
     await charon_of_node.private_key(configuration.key)
+    if configuration.pool:
+        await charon_of_node.pool(IPv6Network(configuration.pool))
     # a mobile node asks for the home agent by name, or by address if that is all that it knows
     for connection, name in (("by-name", configuration.identity), ("by-address", str(configuration.address))):
-        described = charon.home_agent(address=configuration.address, name=name, certificate=configuration.certificate)
+        described = charon.home_agent(
+            address=configuration.address,
+            name=name,
+            certificate=configuration.certificate,
+            pool=bool(configuration.pool),
+        )
         await charon_of_node.load(connection, described)
     return HomeTunnel(configuration.address, charon_of_node)
 
@@ -419,43 +415,60 @@ def _authentication(configuration: Configuration) -> Authentication:
     known = configuration.mobile_nodes
     if configuration.protection == "none":
         return Unprotected({IPv6Address(entry["home_address"]): entry["nai"] for entry in known})
-    return HomeAuthentication(
+    associations = [
         MobilityAssociation(entry["nai"], IPv6Address(entry["home_address"]), entry["spi"], bytes.fromhex(entry["key"]))
         for entry in known
-    )
+    ]
+    return HomeAuthentication(associations, _aaa(configuration))
+
+
+def _aaa(configuration: Configuration) -> Aaa | None:
+    if not configuration.radius:
+        return None
+    from testbed.mip6.radius import Radius  # noqa: PLC0415 - others need not load its library
+
+    server, secret = IPv6Address(configuration.radius["server"]), configuration.radius["secret"]
+    return Radius(server, secret, configuration.identity, configuration.address)
 
 
 async def main(path: Path) -> None:
     """Run the agent until it is ended."""
+    gc.set_threshold(*_COLLECTION)
     configuration = Configuration.read(path)
     await guard.install(_GUARD)
     carrier: HomeAgentCarrier
     carrier = await _tunnel(configuration) if configuration.protection == "tunnel" else _clear(configuration)
     with HomeLink(configuration.home_link, configuration.address) as link:
         agent = HomeAgent(configuration, carrier, link)
+        rng = random.SystemRandom()
+        prefixes = PrefixAdvertiser(
+            configuration.address, configuration.prefix_interval, lambda: agent.instructions.bound, agent.serve, rng
+        )
         others = HomeAgentDiscovery(
             configuration.home_link,
             configuration.home_prefix,
             configuration.address,
             configuration.preference,
-            random.SystemRandom(),
+            rng=rng,
+            advertised=prefixes.heard,
         )
 
         async def switch(request: dict[str, Any], send: control.Send) -> dict[str, Any]:
             known = [str(address) for address in others.addresses() if address != configuration.address]
-            return await agent.switch({"to": known, **request}, send)
+            return await agent.instructions.asked_to_switch({"to": known, **request}, send)
 
         operations = {
             "status": agent.status,
             "home-agents": others.status,
             "switch": switch,
-            "refresh": agent.refresh,
-            "revoke": agent.revoke,
+            "refresh": agent.instructions.asked_to_refresh,
+            "revoke": agent.instructions.asked_to_revoke,
         }
         async with await control.serve(_CONTROL, operations), asyncio.TaskGroup() as group:
             note("ready", address=configuration.address, home_prefix=configuration.home_prefix)
             group.create_task(agent.run())
             group.create_task(others.run())
+            group.create_task(prefixes.run())
 
 
 if __name__ == "__main__":

@@ -7,36 +7,57 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any, Protocol
 
+from testbed.errors import LabError
 from testbed.mip6 import directive, wire
 from testbed.mip6.journal import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from ipaddress import IPv6Address
+    from collections.abc import Callable, Collection, Sequence
 
+    from testbed.mip6 import control
+
+_OUTCOME_DEADLINE = 10.0  # seconds that a command waits; a mobile node that can be reached answers at once
 _SEQUENCES = 1 << 16  # RFC 5846 section 5.1
+
+
+class Sender(Protocol):
+    """Sends a message to a mobile node, with ``type2`` by a type 2 routing header."""
+
+    def __call__(
+        self, message: wire.Message, home_address: IPv6Address, destination: IPv6Address, /, *, type2: bool
+    ) -> None:
+        """Send it."""
 
 
 class Instructions:
     """The instructions that mobile nodes have not followed yet, by home address.
 
     Args:
-        send: sends a message to the mobile node that is registered with a home address.
+        send: sends a message to a mobile node.
         revoke: ends the binding of a home address.
         sequence: of the first Binding Revocation Indication; any number.
     """
 
-    def __init__(
-        self, send: Callable[[wire.Message, IPv6Address], None], revoke: Callable[[IPv6Address], None], sequence: int
-    ) -> None:
-        self._send = send
+    def __init__(self, send: Sender, revoke: Callable[[IPv6Address], None], sequence: int) -> None:
+        self._sender = send
         self._revoke = revoke
         self._sequence = sequence
+        self._ways: dict[IPv6Address, tuple[IPv6Address, bool]] = {}
         self._pending: dict[IPv6Address, directive.Directive] = {}
         self._timers: dict[IPv6Address, asyncio.TimerHandle] = {}
         self._outcomes: dict[IPv6Address, asyncio.Future[str]] = {}
+
+    @property
+    def bound(self) -> Collection[IPv6Address]:
+        """The home addresses of the mobile nodes that can be told something."""
+        return self._ways.keys()
+
+    def reachable(self, home_address: IPv6Address, destination: IPv6Address, *, type2: bool) -> None:
+        """Note where the last Binding Update that was accepted came from, and how to answer there."""
+        self._ways[home_address] = (destination, type2)
 
     def switching(self, home_address: IPv6Address) -> bool:
         """Whether a mobile node was told to leave, so that its binding is no longer extended (RFC 5142 section 5.3)."""
@@ -93,7 +114,39 @@ class Instructions:
 
     def ended(self, home_address: IPv6Address, reason: str) -> None:
         """Forget a mobile node whose binding has ended, for whatever reason."""
+        self._ways.pop(home_address, None)
         self._settle(home_address, reason)
+
+    async def asked_to_switch(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Control operation: send a mobile node to other home agents, ``to``; says how that ended."""
+        home = self._named(request)
+        try:
+            agents = [IPv6Address(address) for address in request.get("to", ())]
+        except (ValueError, TypeError) as error:
+            raise LabError(f"no address of a home agent: {error}") from error
+        return await _outcome(self.switch(home, agents))
+
+    async def asked_to_refresh(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Control operation: ask a mobile node to refresh its binding."""
+        self.refresh(self._named(request))
+        return {"outcome": "asked"}
+
+    async def asked_to_revoke(self, request: dict[str, Any], _send: control.Send) -> dict[str, Any]:
+        """Control operation: revoke a binding; says how that ended."""
+        return await _outcome(self.revoke(self._named(request)))
+
+    def _named(self, request: dict[str, Any]) -> IPv6Address:
+        """Return the home address that a request names, which has to be bound."""
+        named = request.get("home_address", "")
+        home = next((home for home in self._ways if str(home) == named), None)
+        if home is None:
+            raise LabError(f"there is no binding of {named or 'nobody'}", hint="testbed status")
+        return home
+
+    def _send(self, message: wire.Message, home_address: IPv6Address) -> None:
+        if home_address in self._ways:
+            destination, type2 = self._ways[home_address]
+            self._sender(message, home_address, destination, type2=type2)
 
     def _give(self, home_address: IPv6Address, order: directive.Order) -> asyncio.Future[str]:
         outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -133,6 +186,11 @@ class Instructions:
         future = self._outcomes.pop(home_address, None)
         if future and not future.done():
             future.set_result(outcome)
+
+
+async def _outcome(instruction: asyncio.Future[str]) -> dict[str, Any]:
+    await asyncio.wait((instruction,), timeout=_OUTCOME_DEADLINE)
+    return {"outcome": instruction.result() if instruction.done() else "not followed yet, it is repeated"}
 
 
 _EVENTS: dict[type[directive.Order], str] = {

@@ -26,6 +26,7 @@ from testbed.mip6.mobile_clear import MobileClear, Unprotected
 from testbed.mip6.mobile_tunnel import MobileTunnel
 from testbed.mip6.movement import carrier_returns
 from testbed.mip6.path import MobilePath
+from testbed.mip6.prefix_keeper import PrefixKeeper
 from testbed.mip6.registrar import Registrar
 from testbed.mip6.registration import Remedy
 from testbed.mip6.steps import Name, Steps
@@ -96,6 +97,9 @@ class MobileNode:
         self._home: Home | None = None
         self._at_home: Home | None = None
         self._registrar = Registrar(carrier, rng.randrange(1 << 16), self._trouble, configuration.hostname)
+        self._prefixes = PrefixKeeper(
+            rng, self._registrar.prefixes_known, lambda: self._trouble(Remedy.NEW_HOME_ADDRESS)
+        )
         self._handover: asyncio.Task[None] | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._listeners: list[tuple[control.Send, asyncio.Future[dict[str, Any]]]] = []
@@ -172,6 +176,7 @@ class MobileNode:
             step.text = ", ".join(f"{agent.name} at {agent.address}" for agent in agents)
             step.facts["home_agents"] = [str(agent.address) for agent in agents]
         self._home = home = await self._carrier.reach(agents, attachment.care_of, steps)
+        self._prefixes.open(home.address, home.agent.address)
         async with steps.step(Name.REGISTRATION) as step:
             began = time.monotonic()
             lifetime = await self._registrar.register(home.address, home.agent.address, attachment.care_of)
@@ -179,6 +184,7 @@ class MobileNode:
             step.waiting = min(self._configuration.retrans_timer, time.monotonic() - began)
             step.text = f"{home.address} bound to {attachment.care_of} for {lifetime} s"
             step.facts["lifetime"] = lifetime
+        self._prefixes.solicit()
 
     async def _discover(self, attachment: Attachment) -> list[discovery.HomeAgent]:
         seed = self._configuration.discovery
@@ -196,6 +202,7 @@ class MobileNode:
         """Give up the binding, the tunnel and the home address, as far as there are any."""
         await self._registrar.delete()
         self._registrar.close()
+        self._prefixes.close()
         self._home = None
         await self._carrier.leave()
         self._at_home = None
@@ -275,6 +282,9 @@ class MobileNode:
 
     def _trouble(self, remedy: Remedy) -> None:
         """Bootstrap again where that may help."""
+        if remedy is Remedy.PREFIX_DISCOVERY:
+            self._prefixes.solicit()
+            return
         if remedy is Remedy.STOP or self._recovery or self._attachment is None:
             return
         self._recovery = asyncio.create_task(self._recover())

@@ -60,6 +60,7 @@ class RouterSolicitor:
     Args:
         interface: its name.
         on_advertisement: called in the event loop with each of them, solicited or not.
+        loop: whether to solicit a router on this very node, too.
 
     Raises:
         UnsupportedError: no such Ethernet interface, or no right to open a raw socket.
@@ -67,7 +68,13 @@ class RouterSolicitor:
     Source: RFC 4861 section 6.3.
     """
 
-    def __init__(self, interface: str, on_advertisement: Callable[[HeardRouter], None] | None = None) -> None:
+    def __init__(
+        self,
+        interface: str,
+        on_advertisement: Callable[[HeardRouter], None] | None = None,
+        *,
+        loop: bool = False,
+    ) -> None:
         self._interface = Interface.named(interface)
         self._on_advertisement = on_advertisement
         self._waiting: set[asyncio.Future[HeardRouter]] = set()
@@ -82,7 +89,7 @@ class RouterSolicitor:
             (socket.IPV6_RECVHOPLIMIT, 1),
             (socket.IPV6_RECVPKTINFO, 1),
             (socket.IPV6_MULTICAST_HOPS, ndisc.HOP_LIMIT),
-            (socket.IPV6_MULTICAST_LOOP, 0),
+            (socket.IPV6_MULTICAST_LOOP, int(loop)),
         ):
             self._socket.setsockopt(socket.IPPROTO_IPV6, option, value)
         self._loop.add_reader(self._socket, self._readable)

@@ -109,6 +109,10 @@ class Registrar:
         if isinstance(step.state, registration.Deregistering):
             await self._settle(step)
 
+    def prefixes_known(self) -> None:
+        """Take it that the home address stays valid, so that the binding may be refreshed (RFC 6275 section 11.7.1)."""
+        self._take(registration.prefixes_known(self._state))
+
     def close(self) -> None:
         """Stop hearing and sending; the binding at the home agent is left to its lifetime."""
         self._carrier.close()
@@ -146,8 +150,9 @@ class Registrar:
             case registration.Confirmed(binding=binding):
                 note("registered", home_address=binding.home_address, care_of_address=binding.care_of)
             case registration.Pursue(remedy=remedy, status=status):
-                note("registration failed", remedy=remedy.name, status=status)
-                if self._settled is None:
+                discovery = remedy is registration.Remedy.PREFIX_DISCOVERY
+                note("prefixes unknown" if discovery else "registration failed", remedy=remedy.name, status=status)
+                if self._settled is None or discovery:
                     self._trouble(remedy)
             case registration.Ignore(reason=reason, section=section):
                 note("ignored", reason=reason, section=section)

@@ -132,6 +132,8 @@ def _freeradius(plan: Plan, host: Host) -> Iterator[File]:
     )
     if subscribers:
         yield _file("freeradius/users", plan, host, subscribers=subscribers)
+    if not plan.ipsec:
+        yield _file("freeradius/dictionary", plan, host)
 
 
 def _home_agent(plan: Plan, host: Host) -> dict[str, Any]:
@@ -143,6 +145,10 @@ def _home_agent(plan: Plan, host: Host) -> dict[str, Any]:
         "home_prefix": str(wire.prefix),
         "preference": host.preference,
         "retrans_timer": plan.timing.retrans_timer,
+        "prefix_interval": plan.timing.prefix_interval,
+        **({"owners": owners} if (owners := plan.owners(wire)) else {}),
+        "reserved": [str(address) for other in plan.hosts.values() for address in other.addresses_on(wire.name)],
+        **({"pool": str(pool)} if (pool := plan.first_come(host)) else {}),
         **_dns(plan, host),
     }
     if not plan.ipsec:
@@ -173,6 +179,7 @@ def _home_agent_in_clear(plan: Plan, host: Host) -> dict[str, Any]:
     subscribers = [s for s in plan.subscribers.values() if host in plan.candidates(plan.topology.mobile_nodes[s.node])]
     return {
         "protection": plan.topology.protection.value,
+        **_radius(plan, host),
         "own_addresses": [str(leg.address.ip) for leg in host.legs if leg.address],
         "mobile_nodes": [
             {"nai": subscriber.nai, "home_address": str(subscriber.home_address), **_shared(subscriber)}
@@ -180,6 +187,14 @@ def _home_agent_in_clear(plan: Plan, host: Host) -> dict[str, Any]:
             if not subscriber.by_aaa
         ],
     }
+
+
+def _radius(plan: Plan, host: Host) -> dict[str, Any]:
+    """Say whom the home agent asks about mobile nodes that it does not know."""
+    if not any(subscriber.by_aaa for subscriber in plan.subscribers.values()):
+        return {}
+    aaa = plan.aaa(host.operator)
+    return {"radius": {"server": str(aaa.address), "secret": plan.radius_secret(aaa, host).reveal()}}
 
 
 def _shared(subscriber: Subscriber) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Node(Part):
 class EapMschapv2(Part):
     """A password, shown to the AAA of the authorizer by EAP-MSCHAPv2 inside IKEv2."""
 
-    method: Literal["eap-mschapv2"] = Field(description="how the mobile node proves who it is: eap-mschapv2")
+    method: Literal["eap-mschapv2"] = Field(description="eap-mschapv2, mn-ha-key or mn-aaa-key")
     password_file: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         default=None,
         description="a file beside the topology that holds the password; one is planned if none is given",
@@ -132,14 +132,14 @@ class EapMschapv2(Part):
 class MnHaKey(Part):
     """A key of 16 octets, planned, that mobile node and home agent share (RFC 4285 section 5.1)."""
 
-    method: Literal["mn-ha-key"] = Field(description="how the mobile node proves who it is: mn-ha-key")
+    method: Literal["mn-ha-key"] = Field(description="eap-mschapv2, mn-ha-key or mn-aaa-key")
     mistyped: bool = Field(default=False, description="the mobile node holds another key than the home agent")
 
 
 class MnAaaKey(Part):
     """A key of 16 octets, planned, that mobile node and the AAA of the authorizer share (RFC 4285 section 5.2)."""
 
-    method: Literal["mn-aaa-key"] = Field(description="how the mobile node proves who it is: mn-aaa-key")
+    method: Literal["mn-aaa-key"] = Field(description="eap-mschapv2, mn-ha-key or mn-aaa-key")
     mistyped: bool = Field(default=False, description="the mobile node holds another key than the authorizer")
 
 
@@ -192,8 +192,10 @@ class MobileNode(Part):
         default=None,
         description="the name that its home agent gives its home address in the DNS, such as mn1.carrier.example",
     )
-    home_address: Literal["aaa", "static"] = Field(
-        default="aaa", description="where its home address comes from: aaa, or static for a planned one"
+    home_address: Literal["aaa", "static", "first-come"] = Field(
+        default="aaa",
+        description="where its home address comes from: aaa, static for a planned one, or first-come for one that the "
+        "home agent has left (RFC 5026 section 9.2)",
     )
 
 

@@ -33,6 +33,7 @@ from testbed.topology.pki import Authority, Credentials, Secret
 _SITE = int(IPv6Network("2001:db8::/32").network_address)  # documentation prefix, RFC 3849
 _FIRST_HOME_ADDRESS = 0x1_0001  # interface identifiers of home addresses: above those of the link's own nodes
 _FIRST_SPI = 256  # RFC 4285 section 5.1 reserves those below
+_FIRST_POOL, _POOL_LENGTH = 0x10_0000, 112  # what each home agent gives out: apart from what is planned
 _FIRST_INDEX = 1001  # interface indexes unique in the lab: a veth with equal ones at its ends waits 1 s for its carrier
 
 
@@ -57,11 +58,14 @@ class Timing:
     solicitation_delay: float  #: MAX_RTR_SOLICITATION_DELAY, RFC 4861 section 10
     retrans_timer: float  #: RETRANS_TIMER, RFC 4861 section 10: how long one DAD probe waits
     dhcp_delay: float  #: SOL_MAX_DELAY and INF_MAX_DELAY, RFC 8415 section 7.6
+    prefix_interval: tuple[float, float]  #: MinMobPfxAdvInterval and MaxMobPfxAdvInterval, RFC 6275 section 13
 
 
 TIMINGS = {
-    Timers.STANDARD: Timing(solicitation_delay=1.0, retrans_timer=1.0, dhcp_delay=1.0),
-    Timers.FAST: Timing(solicitation_delay=0.0, retrans_timer=0.01, dhcp_delay=0.0),
+    Timers.STANDARD: Timing(
+        solicitation_delay=1.0, retrans_timer=1.0, dhcp_delay=1.0, prefix_interval=(600.0, 86400.0)
+    ),
+    Timers.FAST: Timing(solicitation_delay=0.0, retrans_timer=0.01, dhcp_delay=0.0, prefix_interval=(0.05, 0.1)),
 }
 
 
@@ -125,6 +129,10 @@ class Host:
     def address(self) -> IPv6Address:
         """The address by which others reach it: its first."""
         return next(leg.address.ip for leg in self.legs if leg.address)
+
+    def addresses_on(self, network: str) -> list[IPv6Address]:
+        """Return its addresses on a network, none if it is not on it or has to find one."""
+        return [leg.address.ip for leg in self.legs if leg.network == network and leg.address]
 
     def on(self, network: str) -> IPv6Address:
         """Return its address on a network."""
@@ -194,6 +202,20 @@ class Plan:
     def radius_secret(self, one: Host, other: Host) -> Secret:
         """Return the secret that two RADIUS peers share."""
         return self.authority.secret("radius " + " ".join(sorted((one.name, other.name))))
+
+    def owners(self, home: Wire) -> dict[str, str]:
+        """Return whose the home addresses of a home link are, as far as home agents know without asking AAA."""
+        known = (s for s in self.subscribers.values() if not s.by_aaa)
+        return {str(s.home_address): s.nai for s in known if s.home_address in home.prefix}
+
+    def first_come(self, host: Host) -> IPv6Network | None:
+        """Return what a home agent gives out to who comes first, None if nobody asks for it."""
+        home = self.home_link(host)
+        here = (m for m in self.topology.mobile_nodes.values() if self.home_link(self.candidates(m)[0]) == home)
+        if all(mobile.home_address != "first-come" for mobile in here):
+            return None
+        agents = [agent for agent in self.hosts_with(Service.HOME_AGENT) if self.home_link(agent) == home]
+        return IPv6Network((home.prefix[_FIRST_POOL * (1 + agents.index(host))], _POOL_LENGTH))
 
     def hostnames(self, operator: str | None) -> dict[str, str]:
         """Return the names that mobile nodes have in an operator's domain, by identity."""

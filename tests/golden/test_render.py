@@ -31,8 +31,12 @@ CASES = {
     "third-party-userland": (THIRD_PARTY, Esp.USERLAND),
     "third-party-kernel": (THIRD_PARTY, Esp.KERNEL),
     "two-home-agents": (THIRD_PARTY.with_name("two-home-agents.yaml"), Esp.USERLAND),
+    "auth-option": (THIRD_PARTY.with_name("auth-option.yaml"), Esp.USERLAND),
+    "unprotected": (THIRD_PARTY.with_name("unprotected.yaml"), Esp.USERLAND),
     "own-subscribers": (HERE / "own-subscribers.yaml", Esp.USERLAND),
 }
+IN_CLEAR = ("auth-option", "unprotected")
+IPSEC = [case for case in CASES if case not in IN_CLEAR]
 
 
 @cache
@@ -132,11 +136,16 @@ def test_the_home_agent_reads_what_is_rendered(case: str, tmp_path: Path) -> Non
         assert read.home_prefix == plan.home_link(host).prefix
         assert isinstance(read.home_prefix, IPv6Network)
         assert read.home_link in {leg.name for leg in host.legs}
-        assert read.certificate == plan.certificates[host.name].certificate
-        assert read.key == plan.certificates[host.name].key.reveal()
-        assert read.trust_anchor == plan.authority.certificate
         assert read.retrans_timer == plan.timing.retrans_timer
-        assert read.esp == plan.esp
+        assert read.protection == plan.topology.protection
+        if plan.ipsec:
+            assert read.certificate == plan.certificates[host.name].certificate
+            assert read.key == plan.certificates[host.name].key.reveal()
+            assert read.trust_anchor == plan.authority.certificate
+            assert read.esp == plan.esp
+        else:
+            assert read.certificate == read.key == read.trust_anchor == read.esp == ""
+            assert list(map(IPv6Address, read.own_addresses)) == [leg.address.ip for leg in host.legs if leg.address]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -147,11 +156,13 @@ def test_the_mobile_node_reads_what_is_rendered(case: str, tmp_path: Path) -> No
         path.write_text(rendered(case)[f"{name}/mobile-node/mobile-node.json"])
         read = mobile_node.Configuration.read(path)
         assert read.nai == mobile.nai
-        assert read.password == plan.subscribers[name].typed.reveal()
+        assert read.protection == plan.topology.protection
+        assert read.password == (plan.subscribers[name].typed.reveal() if plan.ipsec else "")
         assert read.interface == plan.hosts[name].legs[0].name
         assert read.discovery["method"] == mobile.home_agent.discovery
-        assert read.trust_anchor == plan.authority.certificate
-        assert (read.esp, read.retrans_timer) == (plan.esp, plan.timing.retrans_timer)
+        assert read.trust_anchor == (plan.authority.certificate if plan.ipsec else "")
+        assert (read.esp, read.retrans_timer) == (plan.esp if plan.ipsec else "", plan.timing.retrans_timer)
+        assert read.home_address == ("" if plan.ipsec else str(plan.subscribers[name].home_address))
 
 
 def test_discovery_by_each_method() -> None:
@@ -167,7 +178,7 @@ def test_discovery_by_each_method() -> None:
     }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", IPSEC)
 def test_the_authorizer_knows_its_subscribers_and_nobody_else_does(case: str) -> None:
     plan, files = planned(case), rendered(case)
     knows = {path.split("/")[0] for path in files if path.endswith("/freeradius/users")}
@@ -179,6 +190,40 @@ def test_the_authorizer_knows_its_subscribers_and_nobody_else_does(case: str) ->
         assert f"Framed-IPv6-Address = {subscriber.home_address}" in users
         holders = {path.split("/")[0] for path, content in files.items() if subscriber.password.reveal() in content}
         assert holders == knows | ({subscriber.node} if subscriber.typed == subscriber.password else set())
+
+
+def test_who_holds_the_keys_of_authentication_options() -> None:
+    plan, files = planned("auth-option"), rendered("auth-option")
+
+    def holders(key: str) -> set[str]:
+        return {path.split("/")[0] for path, content in files.items() if key in content}
+
+    by_agent, by_aaa = plan.subscribers["mn1"], plan.subscribers["mn2"]
+    assert by_agent.mn_ha_key
+    assert by_aaa.mn_ha_key
+    # whom AAA judges, the home agent does not know before it asked: RFC 4640 section 3, nothing of users at home agents
+    assert holders(by_agent.mn_ha_key.reveal()) == {"mn1", "ha1"}
+    assert holders(by_aaa.mn_ha_key.reveal()) == {"mn2", "aaa2"}
+    assert holders(by_aaa.password.reveal()) == {"mn2", "aaa2"}
+    assert holders(by_aaa.nai) == {"mn2", "aaa2"}
+    assert (by_agent.spi, by_aaa.spi) == (256, 257)
+    assert {len(bytes.fromhex(key.reveal())) for key in (by_agent.mn_ha_key, by_aaa.mn_ha_key, by_aaa.password)} == {16}
+
+
+@pytest.mark.parametrize("case", IN_CLEAR)
+def test_no_ike_without_ipsec(case: str) -> None:
+    plan, files = planned(case), rendered(case)
+    assert plan.certificates == {}
+    assert not [path for path in files if "strongswan" in path]
+    assert not [path for path, content in files.items() if "BEGIN" in content and path.endswith(".json")]
+
+
+def test_without_protection_there_is_no_key() -> None:
+    files = rendered("unprotected")
+    assert json.loads(files["mn1/mobile-node/mobile-node.json"]).keys().isdisjoint({"keys", "spi", "password"})
+    assert json.loads(files["ha1/home-agent/home-agent.json"])["mobile_nodes"] == [
+        {"home_address": "2001:db8:6::1:1", "nai": "mn1@carrier.example"}
+    ]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from testbed.mip6 import wire
 from testbed.mip6.charon import IkeError, Notice, SecurityAssociation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     import pytest
 
+    from testbed.mip6.icmp_socket import Heard as HeardIcmp
     from testbed.mip6.signalling import Heard
 
 HOME, OTHER_HOME = IPv6Address("2001:db8:b::1001"), IPv6Address("2001:db8:b::1002")
@@ -52,9 +53,8 @@ class FakeCharon:
         *,
         up: bool = True,
         new_peer: IPv6Address | None = None,
-        new_local: IPv6Address | None = None,
     ) -> None:
-        self._notices.put_nowait(Notice(kind, about, up, new_peer, new_local))
+        self._notices.put_nowait(Notice(kind, about, up, new_peer))
 
     async def notices(self) -> AsyncIterator[Notice]:
         while True:
@@ -120,6 +120,31 @@ class FakeSignalling:
     def hear(self, message: wire.Message | bytes, source: IPv6Address) -> None:
         octets = message if isinstance(message, bytes) else wire.encode(message, source, self.address)
         self._heard(octets, source)
+
+
+class FakeIcmpSocket:
+    """A socket for ICMPv6: ``sent`` is what went out, ``hear`` has something come in."""
+
+    opened: ClassVar[list[FakeIcmpSocket]] = []
+
+    def __init__(self, types: Iterable[wire.IcmpType], heard: HeardIcmp) -> None:
+        self.types = tuple(types)
+        self.sent: list[tuple[wire.IcmpMessage, IPv6Address, IPv6Address]] = []
+        self.is_open = True
+        self.hear = heard
+        type(self).opened.append(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def send(self, message: wire.IcmpMessage, source: IPv6Address, destination: IPv6Address) -> None:
+        self.sent.append((message, source, destination))
 
 
 def notes(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from samples import wait_for
 from testbed import doctor, kernel, process
 from testbed.errors import ProcessError
 from testbed.topology.model import Protection
-from testbed.topology.plan import Esp
+from testbed.topology.plan import Esp, Firewall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +116,28 @@ def test_a_feature_that_every_lab_needs(machine: Machine) -> None:
     found = examined()
     assert found.missing == ("bridge: Error: Unknown device type.",)
     assert {f.name: f.missing for f in found.features}["netem"] == "it failed"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "firewall", "missing"),
+    [
+        (set(), Firewall.NFTABLES, ()),
+        ({"nftables"}, Firewall.IP6TABLES, ()),
+        ({"ip6tables"}, Firewall.NFTABLES, ()),
+        ({"nftables", "ip6tables"}, Firewall.NFTABLES, ("nftables: Error: not supported",)),
+    ],
+)
+def test_one_packet_filter_is_enough(
+    machine: Machine, lacking: set[str], firewall: Firewall, missing: tuple[str, ...]
+) -> None:
+    machine.missing_features = dict.fromkeys(lacking, "Error: not supported\nadd table\n^^^")
+    assert wait_for(kernel.firewall()) is firewall
+    assert examined().missing == missing
+
+
+def test_a_packet_filter_that_cannot_be_tried_is_taken_for_nftables(machine: Machine) -> None:
+    machine.hanging = {"unshare"}
+    assert wait_for(kernel.firewall()) is Firewall.NFTABLES
 
 
 def test_without_root_nothing_is_tried(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

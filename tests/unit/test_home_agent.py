@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import AGENT, CARE_OF, HOME, MOVED, FakeCharon, FakeSignalling, association, notes
+from fakes import AGENT, CARE_OF, HOME, MOVED, OTHER_HOME, SECOND, FakeCharon, FakeSignalling, association, notes
 from samples import configured, until, wait_for
 
 from testbed.mip6 import binding, home_agent, home_tunnel, wire
@@ -28,6 +28,8 @@ CONFIGURATION = replace(
     configured(Configuration, "ha1", "home-agent/home-agent.json"),
     address=AGENT,
     home_prefix=IPv6Network("2001:db8:b::/64"),
+    owners={str(SECOND): "mn2@corp.example"},
+    reserved=(str(OTHER_HOME),),
     retrans_timer=0.01,
 )
 
@@ -441,5 +443,79 @@ def test_a_home_tunnel_sends_no_routing_header(monkeypatch: pytest.MonkeyPatch) 
         message = wire.BindingRefreshRequest()
         with pytest.raises(AssertionError):
             world.agent._carrier.send(message, HOME, CARE_OF, type2=True)
+
+    played(monkeypatch, scene)
+
+
+@pytest.mark.parametrize("home", [OTHER_HOME, SECOND], ids=["reserved", "of another"])
+def test_a_home_address_of_somebody_else_5026_9_2(monkeypatch: pytest.MonkeyPatch, home: IPv6Address) -> None:
+    async def scene(world: World) -> None:
+        world.charon.present = [association(home=home)]
+        update = wire.BindingUpdate(1, FLAGS, 100, (wire.AlternateCareOfAddress(CARE_OF),))
+        world.signalling.hear(update, home)
+        assert await world.answered() == [STATUS.ADMINISTRATIVELY_PROHIBITED]
+        assert (await world.status())["bindings"] == []
+
+    assert played(monkeypatch, scene).log == []
+
+
+def test_a_binding_is_not_extended_while_its_mobile_node_has_to_switch_5142_5_3(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene(world: World) -> None:
+        await world.bound()
+        asked = asyncio.create_task(
+            world.agent.instructions.asked_to_switch({"home_address": str(HOME), "to": [str(SECOND)]}, lambda _: None)
+        )
+        await until(lambda: len(world.signalling.sent) == 2)
+        assert world.signalling.sent[1] == (wire.HomeAgentSwitch((SECOND,)), HOME)
+        world.update(sequence=2)
+        assert (await world.answered(2))[1] == STATUS.ADMINISTRATIVELY_PROHIBITED
+        assert (await world.status())["bindings"]
+        world.update(sequence=3, lifetime=0)
+        assert (await world.answered(3))[2] == STATUS.ACCEPTED
+        assert await asked == {"outcome": "the mobile node deleted its binding"}
+
+    played(monkeypatch, scene)
+
+
+def test_a_revocation_that_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        await world.bound()
+        named = {"home_address": str(HOME)}
+        asked = asyncio.create_task(world.agent.instructions.asked_to_revoke(named, lambda _: None))
+        await until(lambda: len(world.signalling.sent) == 2)
+        indication = world.signalling.sent[1][0]
+        assert isinstance(indication, wire.BindingRevocation)
+        world.signalling.hear(replace(indication, kind=wire.RevocationKind.ACKNOWLEDGEMENT, code=0), HOME)
+        assert await asked == {"outcome": "acknowledged with status 0"}
+        await until(lambda: f"expel {HOME}" in world.log)
+        assert (await world.status())["bindings"] == []
+
+    played(monkeypatch, scene)
+
+
+def test_a_binding_error_ends_a_switch_that_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        await world.bound()
+        named = {"home_address": str(HOME), "to": []}
+        asked = asyncio.create_task(world.agent.instructions.asked_to_switch(named, lambda _: None))
+        await until(lambda: len(world.signalling.sent) == 2)
+        world.signalling.hear(wire.BindingError(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, HOME), HOME)
+        assert "does not know" in (await asked)["outcome"]
+        assert (await world.status())["bindings"]
+
+    played(monkeypatch, scene)
+
+
+def test_a_name_is_answered_beside_the_acknowledgement_5026_8_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        world.charon.present = [association()]
+        wish = wire.DnsUpdate("mn1.carrier.example")
+        update = wire.BindingUpdate(1, FLAGS, 100, (wire.AlternateCareOfAddress(CARE_OF), wish))
+        world.signalling.hear(update, HOME)
+        assert await world.answered() == [STATUS.ACCEPTED]
+        told = wire.option(world.answers[0], wire.DnsUpdate)
+        assert told == replace(wish, status=wire.DnsStatus.ADMINISTRATIVELY_PROHIBITED)  # there is no zone to write
 
     played(monkeypatch, scene)

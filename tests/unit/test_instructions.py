@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from samples import until, wait_for
 
+from testbed.errors import LabError
 from testbed.mip6 import directive, wire
 from testbed.mip6.instructions import Instructions
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 HOME, OTHER = IPv6Address("2001:db8:a::1001"), IPv6Address("2001:db8:a::1002")
+CARE_OF = IPv6Address("2001:db8:1::9")
 AGENTS = (IPv6Address("2001:db8:a::2"), IPv6Address("2001:db8:a::3"))
 ACKNOWLEDGEMENT = wire.RevocationKind.ACKNOWLEDGEMENT
 
@@ -27,7 +29,12 @@ class World:
     def __init__(self) -> None:
         self.sent: list[tuple[wire.Message, IPv6Address]] = []
         self.revoked: list[IPv6Address] = []
-        self.given = Instructions(lambda message, home: self.sent.append((message, home)), self.revoked.append, 65535)
+        self.given = Instructions(self.send, self.revoked.append, 65535)
+        self.given.reachable(HOME, CARE_OF, type2=True)
+
+    def send(self, message: wire.Message, home_address: IPv6Address, destination: IPv6Address, *, type2: bool) -> None:
+        assert (destination, type2) == (CARE_OF, True)
+        self.sent.append((message, home_address))
 
 
 def played(scene: Callable[[World], Coroutine[None, None, None]]) -> None:
@@ -145,5 +152,44 @@ def test_a_refresh_is_asked_for_once() -> None:
     async def scene(world: World) -> None:
         world.given.refresh(HOME)
         assert world.sent == [(wire.BindingRefreshRequest(), HOME)]
+
+    played(scene)
+
+
+def test_who_is_not_registered_is_told_nothing() -> None:
+    async def scene(world: World) -> None:
+        assert list(world.given.bound) == [HOME]
+        world.given.refresh(OTHER)
+        world.given.ended(HOME, "gone")
+        world.given.refresh(HOME)
+        assert world.sent == []
+        assert list(world.given.bound) == []
+
+    played(scene)
+
+
+def test_control_operations() -> None:
+    async def scene(world: World) -> None:
+        named = {"home_address": str(HOME)}
+        assert await world.given.asked_to_refresh(named, lambda _: None) == {"outcome": "asked"}
+        asked = asyncio.create_task(world.given.asked_to_switch({**named, "to": [str(AGENTS[1])]}, lambda _: None))
+        await until(lambda: len(world.sent) == 2)
+        assert world.sent == [(wire.BindingRefreshRequest(), HOME), (wire.HomeAgentSwitch(AGENTS[1:]), HOME)]
+        revoked = asyncio.create_task(world.given.asked_to_revoke(named, lambda _: None))
+        await until(lambda: len(world.sent) == 3)
+        assert "another" in (await asked)["outcome"]
+        world.given.ended(HOME, "gone")
+        assert await revoked == {"outcome": "gone"}
+        with pytest.raises(LabError, match="no binding"):
+            await world.given.asked_to_refresh(named, lambda _: None)
+
+    played(scene)
+
+
+@pytest.mark.parametrize("to", [["ha1"], [None], 7])
+def test_what_is_no_address_is_refused(to: object) -> None:
+    async def scene(world: World) -> None:
+        with pytest.raises(LabError, match="no address of a home agent"):
+            await world.given.asked_to_switch({"home_address": str(HOME), "to": to}, lambda _: None)
 
     played(scene)

@@ -8,7 +8,19 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import AGENT, CARE_OF, HOME, MOVED, OTHER_HOME, SECOND, FakeCharon, FakeSignalling, association, notes
+from fakes import (
+    AGENT,
+    CARE_OF,
+    HOME,
+    MOVED,
+    OTHER_HOME,
+    SECOND,
+    FakeCharon,
+    FakeIcmpSocket,
+    FakeSignalling,
+    association,
+    notes,
+)
 from samples import chance, configured, until, wait_for
 
 from testbed.errors import BootstrapError, LabError, NotReadyError
@@ -116,6 +128,7 @@ def played(
     async def scenario() -> World:
         world = World(replace(CONFIGURATION, **changes))
         monkeypatch.setattr(mobile_tunnel, "Signalling", world.signalling)
+        monkeypatch.setattr("testbed.mip6.prefix_keeper.IcmpSocket", FakeIcmpSocket)
         monkeypatch.setattr(mobile_node, "attach", world.attach)
         monkeypatch.setattr("testbed.mip6.discovery.by_service", world.discover)
         for name in ("go_away", "give_up"):
@@ -438,7 +451,7 @@ async def handed_over(world: World, moved_to: IPv6Address | None) -> dict[str, A
         await until(lambda: any(entry.startswith("settle") for entry in world.log))
         present = [replace(entry, children=frozenset({99}), local=moved_to) for entry in world.charon.present]
         world.charon.present = present
-        world.charon.notify("ike-update", present[0], new_local=moved_to)
+        world.charon.notify("ike-update", present[0])
     result = await watching
     await handover
     return result

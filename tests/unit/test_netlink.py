@@ -14,6 +14,8 @@ from testbed.netlink import (
     INFINITE,
     Address,
     AddressFlag,
+    Decapsulate,
+    Encapsulate,
     Gone,
     Link,
     Neighbour,
@@ -480,3 +482,25 @@ def test_an_address_of_the_kernel() -> None:
     flags = AddressFlag.TENTATIVE | AddressFlag.PERMANENT
     address = Address(1003, IPv6Interface("fe80::ff:fe00:3/64"), flags, INFINITE, INFINITE)
     assert decoded(Rtm.NEWADDR, bytes.fromhex(CAPTURED_ADDRESS)) == [address]
+
+
+def test_a_route_into_a_tunnel() -> None:
+    peer = IPv6Address("2001:db8::2")
+    request = route_add(Route(IPv6Network(HOME_ADDRESS), device=7, tunnel=Encapsulate(peer)))
+    attributes = split_attributes(request.body, 12)
+    assert attributes[21] == struct.pack("=H", 5)
+    header = bytes((0, 2, 4, 0, 0, 0, 0, 0)) + peer.packed  # RFC 8754 section 2: one segment, none left
+    assert split_attributes(attributes[22]) == {1: struct.pack("=i", 3) + header}
+    assert request.words == "add route 2001:db8::1/128 on {} in a tunnel to 2001:db8::2"
+
+
+def test_a_route_out_of_a_tunnel() -> None:
+    request = route_add(Route(IPv6Network(HOME_ADDRESS), device=7, table=41, tunnel=Decapsulate(Table.MAIN)))
+    attributes = split_attributes(request.body, 12)
+    assert attributes[21] == struct.pack("=H", 7)
+    assert split_attributes(attributes[22]) == {1: struct.pack("=I", 7), 3: struct.pack("=I", 254)}
+    assert request.words == "add route 2001:db8::1/128 in table 41 on {} out of a tunnel"
+
+
+def test_a_route_without_a_tunnel_has_no_encapsulation() -> None:
+    assert {21, 22}.isdisjoint(split_attributes(route_add(Route(IPv6Network(HOME_ADDRESS), device=7)).body, 12))

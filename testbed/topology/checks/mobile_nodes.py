@@ -111,9 +111,10 @@ def _home_addresses(facts: Facts) -> Iterator[Problem]:
     protection = facts.topology.protection
     if protection not in _METHODS:
         return
-    wanted = "aaa" if protection is Protection.TUNNEL else "static"
+    sources = ("aaa", "first-come") if protection is Protection.TUNNEL else ("static",)
+    wanted = sources[0]
     for name, mobile in facts.topology.mobile_nodes.items():
-        if mobile.home_address != wanted:
+        if mobile.home_address not in sources:
             why = "nothing assigns it one" if wanted == "static" else "IKE assigns it one"
             message = f"mobile node '{name}' has home_address '{mobile.home_address}', but with protection"
             place = ("mobile_nodes", name, "home_address")
