@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network
 
+from testbed.mip6 import ndisc
+from testbed.mip6.interface import Interface
 from testbed.netlink import (
     AddressFlag,
     Netlink,
@@ -44,8 +47,10 @@ def give_up(home_address: IPv6Address, *, tunnel_interface: bool) -> None:
         netlink.apply(address_del(_LOOPBACK, _host(home_address)))
 
 
-def come_home(home_address: IPv6Address, prefix_length: int, interface: str) -> None:
+def come_home(home_address: IPv6Address, prefix_length: int, interface: str, *, announce: bool = True) -> None:
     """Put the home address on the home link; the home agent defended it until now, so there is no DAD.
+
+    With ``announce`` tell all neighbours, who took the home agent for it: not before the home agent let go of it.
 
     RFC 6275 section 11.5.5.
     """
@@ -53,6 +58,12 @@ def come_home(home_address: IPv6Address, prefix_length: int, interface: str) -> 
         device = netlink.link(interface).index
         home = IPv6Interface((home_address, prefix_length))
         netlink.apply(address_add(device, home, flags=AddressFlag.NODAD, replace=True))
+    if announce:
+        link = Interface.named(interface)
+        message = ndisc.NeighborAdvertisement(home_address, override=True, target_mac=link.mac)
+        packet = ndisc.encode_packet(message, home_address, ndisc.ALL_NODES)
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+            sender.sendto(packet, (str(ndisc.ALL_NODES), 0, 0, link.index))
 
 
 def leave_home(home_address: IPv6Address, prefix_length: int, interface: str) -> None:

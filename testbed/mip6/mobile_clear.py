@@ -61,14 +61,19 @@ class MobileClear:
         self._path = path
         self._packets: PacketSignalling | None = None
         self._prefix_length: int | None = None  # of the home link, while we are there
+        self._failed: set[IPv6Address] = set()  # home agents that have not accepted us since they were last tried
 
     async def run(self, _lost: Callable[[], None]) -> None:
         """Do nothing: no security association ends before its binding."""
         await asyncio.get_running_loop().create_future()
 
     async def reach(self, agents: list[HomeAgent], care_of: IPv6Address, steps: Steps) -> Home:
-        """Take the home agent that stands first; whether it is one for us, the registration shows."""
-        home = Home(agents[0], self._home_address)
+        """Take the first home agent that has not failed us; whether it is one for us, the registration shows."""
+        untried = [agent for agent in agents if agent.address not in self._failed]
+        if not untried:
+            self._failed.clear()
+        home = Home((untried or agents)[0], self._home_address)
+        self._failed.add(home.agent.address)  # until it accepts
         async with steps.step(Name.HOME_ADDRESS) as step:
             step.text = f"{home.address} by configuration"
             step.facts["home_address"] = home.address
@@ -127,7 +132,7 @@ class MobileClear:
         self._packets.send(update, action.care_of, action.home_agent, home_address_option=option)
         if at_home and self._prefix_length is not None:
             # from now on the home agent may ask for our link-layer address: RFC 6275 section 11.5.5
-            home_route.come_home(home, self._prefix_length, self._interface)
+            home_route.come_home(home, self._prefix_length, self._interface, announce=False)
 
     def answer(self, message: wire.BindingRevocation, update: SendUpdate) -> None:
         """Send it from the care-of address with a Home Address option."""
@@ -137,4 +142,7 @@ class MobileClear:
 
     def authentic(self, answer: wire.BindingAcknowledgement, octets: bytes) -> bool:
         """Ask the seal."""
-        return self._seal.authentic(answer, octets)
+        genuine = self._seal.authentic(answer, octets)
+        if genuine and answer.accepted:
+            self._failed.clear()
+        return genuine

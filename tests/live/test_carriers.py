@@ -241,6 +241,13 @@ def test_a_mobile_node_moves_and_comes_home(unprotected: Running) -> None:
     ends = unprotected.home(), unprotected.agent
     assert signalling[:1] == [(*ends, wire.MOBILITY, wire.MobilityType.BINDING_UPDATE)]
     assert signalling[-1:] == [(*ends[::-1], wire.MOBILITY, wire.MobilityType.BINDING_ACKNOWLEDGEMENT)]
+    # only then it tells its neighbours that the home address is its own again
+    announced = [n for n, p in enumerate(packets) if p[6] == _ICMPV6 and p[40] == 136 and p[48:64] == ends[0].packed]
+    acknowledged = max(n for n, p in enumerate(packets) if p[6] == wire.MOBILITY)
+    to_all = [n for n in announced if packets[n][24:40] == IPv6Address("ff02::1").packed]
+    assert to_all
+    assert acknowledged < min(to_all)
+    assert packets[to_all[0]][44] >> 5 == 0b001  # override
     # at home nothing of the tunnel is left
     assert "41" not in unprotected.run("mn1", "ip", "-6", "route", "show", "table", "41")
     assert unprotected.run("mn1", "ip", "-6", "rule").count(home) == 0

@@ -75,9 +75,8 @@ def told(done: Done) -> tuple[str, list[str], str]:
 
 
 def test_a_daemon_that_ends_at_once_is_told_by_its_status(cli: Cli) -> None:
-    message, _, hint = told(cli.broken("daemon_dies", "up", "third-party", *FAST, status=FAILED))
+    message, _, _ = told(cli.broken("daemon_dies", "up", "third-party", *FAST, status=FAILED))
     assert re.fullmatch(r"(ar1|ar2|ha1)/radvd: radvd ended with status 1 while starting", message)
-    assert "log" in hint
 
 
 def test_a_daemon_that_ends_is_told_with_its_last_words(cli: Cli) -> None:
@@ -104,7 +103,7 @@ def test_a_configuration_that_a_checker_refuses_is_told_before_any_daemon_starts
     message, evidence, hint = told(done)
     assert message == "ns1/bind: named-checkconf refuses the configuration"
     assert any("unknown option 'nonsense'" in line for line in evidence)
-    assert "bind" in hint
+    assert "render" in hint
     assert "ready" not in done.out
 
 
@@ -235,11 +234,12 @@ def test_a_home_agent_that_does_not_answer_fails_the_step_ike(
 
 
 def _without(tool: str, folder: Path) -> str:
-    """Give a search path with every program but one."""
+    """Give a search path with every program but one; without nft, also without what can stand in for it."""
+    hidden = ("nft", "ip6tables") if tool == "nft" else (tool,)
     for name in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
         for program in Path(name).iterdir() if Path(name).is_dir() else ():
             link = folder / program.name
-            if program.name != tool and not link.is_symlink():
+            if program.name != tool and not program.name.startswith(hidden[1:]) and not link.is_symlink():
                 link.symlink_to(program)
     assert shutil.which(tool, path=str(folder)) is None
     return str(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from dataclasses import replace
 from ipaddress import IPv6Address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -279,10 +280,28 @@ def test_a_mobile_node_finds_its_way_and_follows() -> None:
     ]
 
 
+def test_home_agents_that_do_not_accept_are_tried_last() -> None:
+    """RFC 5026 section 5.1.2: the next one, and once all have failed from the beginning."""
+    world = AtMobileNode()
+    agents = [HomeAgent("ha1.carrier.example", AGENT), HomeAgent("ha2.carrier.example", OTHER_HOME)]
+
+    async def reached() -> IPv6Address:
+        return (await world.carrier.reach(agents, CARE_OF, world.steps)).agent.address
+
+    async def scene() -> list[IPv6Address]:
+        tried = [await reached() for _ in range(4)]
+        world.carrier.authentic(replace(ANSWER, status=129), b"")
+        tried.append(await reached())
+        world.carrier.authentic(ANSWER, b"")
+        return [*tried, await reached()]
+
+    assert asyncio.run(scene()) == [AGENT, OTHER_HOME, AGENT, OTHER_HOME, AGENT, AGENT]
+
+
 def test_updates_from_away_and_from_home(monkeypatch: pytest.MonkeyPatch) -> None:
     world = AtMobileNode()
-    came: list[tuple[IPv6Address, int, str]] = []
-    monkeypatch.setattr(home_route, "come_home", lambda *where: came.append(where))
+    came: list[tuple[IPv6Address, int, str, bool]] = []
+    monkeypatch.setattr(home_route, "come_home", lambda *where, announce: came.append((*where, announce)))
     world.carrier.send(UPDATE, action())  # before there is a way: nothing
     sockets = world.open()
     world.carrier.send(UPDATE, action())
@@ -293,7 +312,7 @@ def test_updates_from_away_and_from_home(monkeypatch: pytest.MonkeyPatch) -> Non
         (UPDATE, HOME, AGENT, {}),
     ]
     assert world.path.log == ["close"]
-    assert came == [(HOME, 64, "eth0")]
+    assert came == [(HOME, 64, "eth0", False)]  # the home agent still defends it
     world.carrier.close()
     world.carrier.close()
     assert not sockets.is_open
