@@ -7,35 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import random
 import sys
 import time
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Address, IPv6Network
+from dataclasses import replace
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from testbed.errors import WireError
-from testbed.mip6 import binding, charon, control, guard, wire
-from testbed.mip6.authentication import HomeAuthentication, MobilityAssociation
+from testbed.mip6 import binding, control, guard, wire
 from testbed.mip6.authorization import Ownership
 from testbed.mip6.complaints import Complaints
 from testbed.mip6.dhaad import HomeAgentDiscovery
 from testbed.mip6.dns_update import HomeNames, Zone
-from testbed.mip6.home_clear import HomeClear, Unprotected
-from testbed.mip6.home_tunnel import HomeTunnel
+from testbed.mip6.home_carriers import carrier_of
+from testbed.mip6.home_configuration import Configuration
 from testbed.mip6.instructions import Instructions
 from testbed.mip6.journal import note
 from testbed.mip6.ndlink import HomeLink
-from testbed.mip6.path import HomePath
 from testbed.mip6.policy import HomePrefix, Policy, Request
 from testbed.mip6.prefix_advertiser import PrefixAdvertiser
 
 if TYPE_CHECKING:
-    from testbed.mip6.authentication import Aaa
     from testbed.mip6.carrier import HomeAgentCarrier, Proof, Received
-    from testbed.mip6.home_clear import Authentication
 
 _FOLDER = Path("/run/lab")
 _GUARD = "/run/lab/etc/home-agent/guard.nft"
@@ -45,45 +40,6 @@ _MAXIMUM_BINDINGS = 65536  # about 130 MB
 _COLLECTION = (20_000, 50, 1000)
 _LINK_LOCAL_PREFIX = int(IPv6Address("fe80::"))
 _INTERFACE_ID = (1 << 64) - 1
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """What a home agent is started with.
-
-    ``esp``, ``certificate``, ``key`` and ``trust_anchor`` (PEM) count in protection ``tunnel``, ``own_addresses`` (all
-    of its node) and ``mobile_nodes`` (who may have which home address) in the others; ``radius`` (address and secret of
-    the AAA server) where it has to be asked.
-    """
-
-    identity: str
-    address: IPv6Address
-    home_link: str
-    home_prefix: IPv6Network
-    preference: int
-    retrans_timer: float
-    prefix_interval: tuple[float, float]
-    owners: dict[str, str] = field(default_factory=dict)
-    reserved: tuple[str, ...] = ()
-    pool: str = ""
-    protection: str = "tunnel"
-    esp: str = ""
-    certificate: str = ""
-    key: str = ""
-    trust_anchor: str = ""
-    dns: dict[str, Any] | None = field(default=None, repr=False)
-    own_addresses: tuple[str, ...] = ()
-    mobile_nodes: tuple[dict[str, Any], ...] = ()
-    radius: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path) -> Configuration:
-        """Read it from JSON."""
-        document = json.loads(path.read_text())
-        document["address"] = IPv6Address(document["address"])
-        document["home_prefix"] = IPv6Network(document["home_prefix"])
-        document["prefix_interval"] = tuple(document["prefix_interval"])
-        return cls(**document)
 
 
 class HomeAgent:
@@ -383,61 +339,12 @@ def _addresses(home: IPv6Address, *, also_link_local: bool) -> list[IPv6Address]
     return [home, link_local] if also_link_local else [home]
 
 
-async def _tunnel(configuration: Configuration) -> HomeTunnel:
-    """Have charon accept mobile nodes."""
-    charon_of_node = await charon.Charon.reach()
-    await charon_of_node.trust(configuration.trust_anchor)
-    await charon_of_node.private_key(configuration.key)
-    if configuration.pool:
-        await charon_of_node.pool(IPv6Network(configuration.pool))
-    # a mobile node asks for the home agent by name, or by address if that is all that it knows
-    for connection, name in (("by-name", configuration.identity), ("by-address", str(configuration.address))):
-        described = charon.home_agent(
-            address=configuration.address,
-            name=name,
-            certificate=configuration.certificate,
-            pool=bool(configuration.pool),
-        )
-        await charon_of_node.load(connection, described)
-    return HomeTunnel(configuration.address, charon_of_node)
-
-
-def _clear(configuration: Configuration) -> HomeClear:
-    """Have the kernel take packets out of tunnels that are not IPsec's."""
-    own = map(IPv6Address, configuration.own_addresses)
-    path = HomePath(configuration.address, own, configuration.home_link)
-    path.prepare()
-    return HomeClear(configuration.address, _authentication(configuration), path)
-
-
-def _authentication(configuration: Configuration) -> Authentication:
-    """Make what proves senders without IPsec."""
-    known = configuration.mobile_nodes
-    if configuration.protection == "none":
-        return Unprotected({IPv6Address(entry["home_address"]): entry["nai"] for entry in known})
-    associations = [
-        MobilityAssociation(entry["nai"], IPv6Address(entry["home_address"]), entry["spi"], bytes.fromhex(entry["key"]))
-        for entry in known
-    ]
-    return HomeAuthentication(associations, _aaa(configuration))
-
-
-def _aaa(configuration: Configuration) -> Aaa | None:
-    if not configuration.radius:
-        return None
-    from testbed.mip6.radius import Radius  # noqa: PLC0415 - others need not load its library
-
-    server, secret = IPv6Address(configuration.radius["server"]), configuration.radius["secret"]
-    return Radius(server, secret, configuration.identity, configuration.address)
-
-
 async def main(path: Path) -> None:
     """Run the agent until it is ended."""
     gc.set_threshold(*_COLLECTION)
     configuration = Configuration.read(path)
     await guard.install(_GUARD)
-    carrier: HomeAgentCarrier
-    carrier = await _tunnel(configuration) if configuration.protection == "tunnel" else _clear(configuration)
+    carrier = await carrier_of(configuration)
     with HomeLink(configuration.home_link, configuration.address) as link:
         agent = HomeAgent(configuration, carrier, link)
         rng = random.SystemRandom()

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from testbed.daemons.catalogue import daemons_of
-from testbed.mip6 import home_agent, mobile_node
+from testbed.mip6 import home_configuration, mobile_node
 from testbed.render.render import ETC, render
 from testbed.topology.load import load
 from testbed.topology.model import Service
@@ -129,7 +129,7 @@ def test_the_home_agent_reads_what_is_rendered(case: str, tmp_path: Path) -> Non
     for host in plan.hosts_with(Service.HOME_AGENT):
         path = tmp_path / host.name
         path.write_text(rendered(case)[f"{host.name}/home-agent/home-agent.json"])
-        read = home_agent.Configuration.read(path)
+        read = home_configuration.Configuration.read(path)
         assert read.identity == host.fqdn
         assert read.address == plan.home_agent_address(host)
         assert isinstance(read.address, IPv6Address)

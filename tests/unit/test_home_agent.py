@@ -13,7 +13,8 @@ from fakes import AGENT, CARE_OF, HOME, MOVED, OTHER_HOME, SECOND, FakeCharon, F
 from samples import configured, until, wait_for
 
 from testbed.mip6 import binding, home_agent, home_tunnel, wire
-from testbed.mip6.home_agent import Configuration, HomeAgent
+from testbed.mip6.home_agent import HomeAgent
+from testbed.mip6.home_configuration import Configuration
 from testbed.mip6.home_tunnel import HomeTunnel
 
 if TYPE_CHECKING:
