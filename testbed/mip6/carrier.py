@@ -155,5 +155,8 @@ class MobileCarrier(Protocol):
             OSError: the kernel has no way to send it.
         """
 
+    def proves_orders(self) -> bool:
+        """Say whether what else is heard is the home agent's too: an order to leave must not be anybody's."""
+
     def authentic(self, answer: wire.BindingAcknowledgement, octets: bytes) -> bool:
         """Say whether an acknowledgement that was heard is the home agent's and answers the last update."""

@@ -51,6 +51,10 @@ class MobileAuthentication:
         options = (self._identifier, *update.options, wire.ReplayProtection(self._timestamp), *self._blank)
         return wire.sign(replace(update, options=options), self._keys, action.care_of, action.home_address)
 
+    def proves_orders(self) -> bool:
+        """Say no: RFC 4285 protects Binding Updates and Acknowledgements only."""
+        return False
+
     def authentic(self, answer: wire.BindingAcknowledgement, octets: bytes) -> bool:
         """Whether the answer has the last update's timestamp and the home agent's authenticator (RFC 4285 section 6).
 

@@ -28,6 +28,9 @@ class Seal(Protocol):
     def sealed(self, update: wire.BindingUpdate, action: SendUpdate) -> wire.BindingUpdate:
         """Complete an update by what proves that we sent it."""
 
+    def proves_orders(self) -> bool:
+        """Say whether it proves other messages of the home agent too."""
+
     def authentic(self, answer: wire.BindingAcknowledgement, octets: bytes) -> bool:
         """Say whether the answer is the home agent's, to the last update that was sealed."""
 
@@ -38,6 +41,10 @@ class Unprotected:
     def sealed(self, update: wire.BindingUpdate, _action: SendUpdate) -> wire.BindingUpdate:
         """Leave it as it is."""
         return update
+
+    def proves_orders(self) -> bool:
+        """Believe them."""
+        return True
 
     def authentic(self, _answer: wire.BindingAcknowledgement, _octets: bytes) -> bool:
         """Believe it."""
@@ -139,6 +146,10 @@ class MobileClear:
         if self._packets:
             home = update.home_address
             self._packets.send(message, update.care_of, update.home_agent, home_address_option=home)
+
+    def proves_orders(self) -> bool:
+        """Ask the seal."""
+        return self._seal.proves_orders()
 
     def authentic(self, answer: wire.BindingAcknowledgement, octets: bytes) -> bool:
         """Ask the seal."""

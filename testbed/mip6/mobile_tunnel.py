@@ -114,6 +114,10 @@ class MobileTunnel:
         if self._signalling:
             self._signalling.send(message, update.home_agent)
 
+    def proves_orders(self) -> bool:
+        """Say yes, likewise."""
+        return True
+
     def authentic(self, _answer: wire.BindingAcknowledgement, _octets: bytes) -> bool:
         """Say yes: the guard lets in only what came out of the tunnel."""
         return True

@@ -198,6 +198,9 @@ class Registrar:
                 step = registration.refresh_request(self._state, self._timing, now)
             case wire.BindingError():
                 step = registration.error(self._state, message.status, self._timing, now)
+            case wire.BindingRevocation() | wire.HomeAgentSwitch() if not self._carrier.proves_orders():
+                note("ignored", source=source, reason="an order that nobody proved", type=type(message).__name__)
+                return
             case wire.BindingRevocation(kind=wire.RevocationKind.INDICATION):
                 self._acknowledge_revocation(message)
                 step = registration.revoked(self._state)

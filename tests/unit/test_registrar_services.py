@@ -32,6 +32,7 @@ class Way:
         self.wishes: list[wire.DnsUpdate | None] = []
         self.answers: list[wire.BindingRevocation] = []
         self.dns_status = 0
+        self.trusted = True
         self.hear: HeardByMobileNode | None = None
 
     def open(self, home_address: IPv6Address, home_agent: IPv6Address, heard: HeardByMobileNode) -> None:
@@ -58,6 +59,9 @@ class Way:
 
     def authentic(self, _answer: wire.BindingAcknowledgement, _octets: bytes) -> bool:
         return True
+
+    def proves_orders(self) -> bool:
+        return self.trusted
 
 
 def played(scene: Callable[[Registrar, Way, list[Remedy]], Coroutine[None, None, None]], hostname: str = NAME) -> None:
@@ -167,6 +171,17 @@ def test_only_the_home_agent_is_obeyed(message: wire.Message) -> None:
     async def scene(registrar: Registrar, way: Way, trouble: list[Remedy]) -> None:
         await registrar.register(HOME, AGENT, CARE_OF)
         way.say(message, OTHER)
+        assert (registrar.alternatives, way.answers, trouble) == ((), [], [])
+
+    played(scene)
+
+
+@pytest.mark.parametrize("message", [wire.HomeAgentSwitch((OTHER,)), wire.BindingRevocation(1, 1, 77)])
+def test_an_order_that_nothing_proves_is_not_obeyed(message: wire.Message) -> None:
+    async def scene(registrar: Registrar, way: Way, trouble: list[Remedy]) -> None:
+        await registrar.register(HOME, AGENT, CARE_OF)
+        way.trusted = False
+        way.say(message)
         assert (registrar.alternatives, way.answers, trouble) == ((), [], [])
 
     played(scene)
