@@ -16,7 +16,7 @@ from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.errors import LabError, TestbedError
+from testbed.errors import BootstrapError, LabError, TestbedError
 from testbed.mip6 import charon, control, dhaad, discovery, guard, home_route, wire
 from testbed.mip6.attachment import Attachment, Delays, attach, find_router, leave, settle
 from testbed.mip6.journal import note
@@ -27,7 +27,7 @@ from testbed.mip6.mobile_tunnel import MobileTunnel
 from testbed.mip6.movement import carrier_returns
 from testbed.mip6.path import MobilePath
 from testbed.mip6.prefix_keeper import PrefixKeeper
-from testbed.mip6.registrar import Registrar
+from testbed.mip6.registrar import RefusedError, Registrar
 from testbed.mip6.registration import Remedy
 from testbed.mip6.steps import Name, Steps
 
@@ -175,8 +175,23 @@ class MobileNode:
             agents = list(named) or await self._discover(attachment)
             step.text = ", ".join(f"{agent.name} at {agent.address}" for agent in agents)
             step.facts["home_agents"] = [str(agent.address) for agent in agents]
-        self._home = home = await self._carrier.reach(agents, attachment.care_of, steps)
-        self._prefixes.open(home.address, home.agent.address)
+        while True:
+            home = await self._carrier.reach(agents, attachment.care_of, steps)
+            self._home = home
+            self._prefixes.open(home.address, home.agent.address)
+            agents = agents[agents.index(home.agent) + 1 :]
+            try:
+                await self._register(home, attachment, steps)
+            except BootstrapError as error:
+                refused = error.__cause__
+                if not (isinstance(refused, RefusedError) and refused.remedy is Remedy.NEXT_HOME_AGENT and agents):
+                    raise
+                note("next home agent", after=home.agent.name, reason=error.message)
+                await self._leave()
+            else:
+                return
+
+    async def _register(self, home: Home, attachment: Attachment, steps: Steps) -> None:
         async with steps.step(Name.REGISTRATION) as step:
             began = time.monotonic()
             lifetime = await self._registrar.register(home.address, home.agent.address, attachment.care_of)

@@ -247,6 +247,27 @@ def test_a_failure_names_its_step(
     assert [entry["step"] for entry in world.told] == STEPS[: STEPS.index(step)]
 
 
+def test_the_next_home_agent_is_tried_when_the_first_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        world.answers = [STATUS.INSUFFICIENT_RESOURCES]
+        result = await world.bootstrap()
+        assert result["home_agent"] == str(SECOND)
+        assert (await world.status())["state"] == "registered"
+
+    world = played(monkeypatch, scene)
+    assert [str(update.lifetime) for update in world.updates] == ["600", "600"]
+
+
+def test_when_no_home_agent_has_room_the_last_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        world.answers = [STATUS.INSUFFICIENT_RESOURCES, STATUS.ADMINISTRATIVELY_PROHIBITED]
+        error = await world.refused()
+        assert error.step == Name.REGISTRATION
+        assert "status 129" in error.message
+
+    played(monkeypatch, scene)
+
+
 def test_a_tunnel_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(world: World) -> None:
         load = world.charon.load
@@ -328,7 +349,7 @@ def test_a_second_bootstrap_gives_up_the_first(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_bootstrap_after_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(world: World) -> None:
-        world.answers = [STATUS.ADMINISTRATIVELY_PROHIBITED]
+        world.answers = [STATUS.SERVICE_AUTHORIZATION_FAILED]
         await world.refused()
         world.log.clear()
         await world.bootstrap()
@@ -401,7 +422,7 @@ def test_recovery_tries_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
     async def scene(world: World) -> None:
         await world.bootstrap()
-        world.answers = [STATUS.ACCEPTED, STATUS.INSUFFICIENT_RESOURCES]  # to its deletion, then a refusal
+        world.answers = [STATUS.ACCEPTED, STATUS.SERVICE_AUTHORIZATION_FAILED]  # to its deletion, then a refusal
         world.node._trouble(Remedy.STOP)
         assert world.node._recovery is None
         world.node._trouble(Remedy.REDISCOVER)
