@@ -148,7 +148,7 @@ class MobileCarrier(Protocol):
             OSError: the kernel has no way to send it.
         """
 
-    def answer(self, message: wire.BindingRevocation, update: SendUpdate) -> None:
+    def answer(self, message: wire.Message, update: SendUpdate) -> None:
         """Answer the home agent the way that the last update went; does nothing unless ``open``.
 
         Raises:

@@ -141,7 +141,7 @@ class MobileClear:
             # from now on the home agent may ask for our link-layer address: RFC 6275 section 11.5.5
             home_route.come_home(home, self._prefix_length, self._interface, announce=False)
 
-    def answer(self, message: wire.BindingRevocation, update: SendUpdate) -> None:
+    def answer(self, message: wire.Message, update: SendUpdate) -> None:
         """Send it from the care-of address with a Home Address option."""
         if self._packets:
             home = update.home_address

@@ -109,7 +109,7 @@ class MobileTunnel:
         if self._signalling:
             self._signalling.send(update, action.home_agent)
 
-    def answer(self, message: wire.BindingRevocation, update: SendUpdate) -> None:
+    def answer(self, message: wire.Message, update: SendUpdate) -> None:
         """Send it into the tunnel."""
         if self._signalling:
             self._signalling.send(message, update.home_agent)

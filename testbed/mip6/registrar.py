@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from testbed.errors import TestbedError, WireError
@@ -13,12 +14,12 @@ from testbed.mip6.retransmission import Binding, SendUpdate, Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from ipaddress import IPv6Address
 
     from testbed.mip6.carrier import MobileCarrier
     from testbed.mip6.registration import Remedy
 
 LIFETIME = 600  # seconds that are asked for
+_NO_HOME_ADDRESS = IPv6Address(0)  # a Binding Error about a packet without a Home Address option: section 9.3.3
 _RESTING = registration.Registered | registration.Idle | registration.Failed
 
 
@@ -182,8 +183,16 @@ class Registrar:
         try:
             message = wire.decode(octets, source, home_address, verify=False)  # the checksum is verified
         except WireError as error:
-            note("malformed", source=source, reason=str(error))
-            return
+            self._malformed(source, error)
+        else:
+            self._understood(message, octets, source)
+
+    def _malformed(self, source: IPv6Address, error: WireError) -> None:
+        note("malformed", source=source, reason=str(error))
+        if isinstance(error, wire.UnknownTypeError):  # RFC 6275 section 9.2
+            self._answer(wire.BindingError(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, _NO_HOME_ADDRESS))
+
+    def _understood(self, message: wire.Message, octets: bytes, source: IPv6Address) -> None:
         now = time.monotonic()
         match message:
             case wire.BindingAcknowledgement():
@@ -233,10 +242,13 @@ class Registrar:
         bound = isinstance(self._state, registration.Registering | registration.Registered)
         status = wire.RevocationStatus.SUCCESS if bound else wire.RevocationStatus.BINDING_DOES_NOT_EXIST
         note("binding revocation indication", trigger=indication.code, status=int(status))
-        answer = wire.BindingRevocation(wire.RevocationKind.ACKNOWLEDGEMENT, status, indication.sequence)
+        self._answer(wire.BindingRevocation(wire.RevocationKind.ACKNOWLEDGEMENT, status, indication.sequence))
+
+    def _answer(self, message: wire.Message) -> None:
+        """Answer the home agent the way that the last update went."""
         if self._last_update:
             try:
-                self._carrier.answer(answer, self._last_update)
+                self._carrier.answer(message, self._last_update)
             except OSError as error:
                 note("not sent", reason=str(error))  # the home agent asks again
 

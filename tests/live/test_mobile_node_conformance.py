@@ -91,6 +91,12 @@ class Play:
             self.answer(sent)
         return sent
 
+    def next(self) -> Sent:
+        """Give the next Binding Update that the mobile node sends."""
+        while not isinstance((sent := self.next_message()).message, wire.BindingUpdate):
+            pass
+        return sent
+
     def register(self) -> Sent:
         """Have it register, properly."""
         sent = self.begin()
@@ -98,7 +104,7 @@ class Play:
         assert self.accepted()
         return sent
 
-    def next(self) -> Sent:
+    def next_message(self) -> Sent:
         """Give the next Mobility Header that the mobile node sends."""
         end = time.monotonic() + DEADLINE
         while True:
@@ -319,6 +325,14 @@ def test_more_than_it_asked_for_is_not_granted(play: Play) -> None:
 def test_an_acceptance_for_no_time_at_all_is_none(play: Play) -> None:
     play.answer(play.begin(), units=0)
     assert "status 0" in play.refused() or "refused" in play.refused()
+
+
+def test_a_message_of_an_unknown_type_is_answered_by_a_binding_error(play: Play) -> None:
+    """RFC 6275 section 9.2."""
+    play.register()
+    play.send(wire.BindingRefreshRequest(), mangle=_set(2, 200))
+    error = play.next_message()
+    assert error.message == wire.BindingError(wire.BindingErrorStatus.UNRECOGNIZED_TYPE, type(play.home)(0))
 
 
 def test_a_binding_refresh_request_is_followed(play: Play) -> None:

@@ -13,6 +13,7 @@ from lab import FAST, LIMIT, THIRD_PARTY, Capture, Cli, command_line, needs_root
 from veth import until
 
 from testbed.bootstrap import agent_socket
+from testbed.daemons.agents import HOME_AGENT
 from testbed.lab import Lab
 from testbed.mip6 import wire
 from testbed.mip6.control import result_of
@@ -171,6 +172,24 @@ def test_a_mobile_node_whose_security_association_the_home_agent_ends_recovers(r
     until(lambda: [entry["sequence"] for entry in running.bindings()] not in ([], [sequence]))
     until(lambda: running.status()["state"] == "registered")
     assert running.status()["home_address"] == before["home_address"]
+
+
+def test_a_home_agent_that_starts_again_knows_no_binding_until_the_mobile_node_tells(running: Running) -> None:
+    home = running.status()["home_address"]
+    room = running.lab.room("ha1")
+    running.cli("exec", "ha1", "--lab", LAB, "--", "pkill", "-KILL", "-f", "testbed.mip6.home_agent")
+    control = room.lab / "var" / "home-agent" / "control"
+    control.unlink()
+    with running.start("ha1", *HOME_AGENT.command) as agent:
+        try:
+            until(control.exists)
+            until(lambda: running.bindings() == [])
+            assert running.status(sound=False)["disagreement"] == "no binding"
+            running.move("access2")
+            assert [entry["home_address"] for entry in running.bindings()] == [home]
+            running.move("access1")
+        finally:
+            agent.kill()
 
 
 @pytest.mark.parametrize(

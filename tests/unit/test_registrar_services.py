@@ -30,7 +30,7 @@ class Way:
 
     def __init__(self) -> None:
         self.wishes: list[wire.DnsUpdate | None] = []
-        self.answers: list[wire.BindingRevocation] = []
+        self.answers: list[wire.Message] = []
         self.dns_status = 0
         self.trusted = True
         self.hear: HeardByMobileNode | None = None
@@ -53,7 +53,7 @@ class Way:
         if self.hear:
             self.hear(wire.encode(message, source, HOME), source)
 
-    def answer(self, message: wire.BindingRevocation, update: SendUpdate) -> None:
+    def answer(self, message: wire.Message, update: SendUpdate) -> None:
         assert update.home_agent == AGENT
         self.answers.append(message)
 
