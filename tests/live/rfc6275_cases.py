@@ -210,7 +210,7 @@ def _flags() -> Iterator[Case]:
         ((Update(flags=Flag.H), ACCEPTED),),
         after=Place.HERE,
     )
-    for flag in (Flag.K, Flag.M, Flag.R, Flag.P, Flag.F, Flag.T, Flag.B):
+    for flag in (Flag.L, Flag.K, Flag.M, Flag.R, Flag.P, Flag.F, Flag.T, Flag.B):
         step = _one(Update(flags=HOME | flag), ACCEPTED)
         yield Case(f"flag {flag.name} does not hinder a registration", "6.1.7", step, after=Place.HERE)
     yield Case(

@@ -128,6 +128,11 @@ class Stranger:
             octets[4] ^= 0xFF
         self._packet(bytes(octets), home if update.option else None)
 
+    def own(self, change: str) -> None:
+        """Have a host on the home link take the home address (``add``) or give it up (``del``)."""
+        address = ("ip", "-6", "address", change, f"{self.home}/64", "dev", "home", *(("nodad",) * (change == "add")))
+        subprocess.run(self._lab.room("owner").command(address), check=True)
+
     def send_packet(self, packet: bytes) -> None:
         """Send a whole packet to the home agent."""
         self._out.sendto(packet, (str(self.agent), 0))
@@ -237,6 +242,7 @@ def beside_a_home_agent(folder: Path) -> Iterator[Stranger]:
     """Bring a lab up in which nothing is protected, with a stranger on an access network."""
     document: dict[str, Any] = yaml.safe_load(UNPROTECTED.read_text())
     document["nodes"]["tester"] = {"networks": ["access1"]}
+    document["nodes"]["owner"] = {"networks": ["home"]}
     document["mobile_nodes"]["mn2"] = {**document["mobile_nodes"]["mn1"], "nai": "mn2@carrier.example"}
     path = folder / "rfc.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))

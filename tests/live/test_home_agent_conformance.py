@@ -14,6 +14,8 @@ import rfc6275_cases as cases
 from lab import needs_root
 from stranger import NUMBERS, Stranger, Tunnelled, beside_a_home_agent, in_a_tunnel
 
+from testbed.mip6 import wire
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -57,6 +59,19 @@ def test_the_home_agent_answers_as_the_rfc_demands(tester: Stranger, case: cases
 )
 def test_it_answers_the_same_through_a_tunnel(tunnelled: Tunnelled, case: cases.Case) -> None:
     judge(tunnelled, case)
+
+
+def test_a_home_address_that_somebody_on_the_home_link_has_is_refused(tester: Stranger) -> None:
+    """RFC 6275 section 10.3.1: Duplicate Address Detection on the home link."""
+    tester.bring_to(None)
+    tester.own("add")
+    try:
+        answer = tester.answer(cases.Update())
+        assert answer == cases.Ack(wire.BindingStatus.DUPLICATE_ADDRESS_DETECTION_FAILED, 0)
+        assert tester.bound() is None
+    finally:
+        tester.own("del")
+    assert tester.answer(cases.Update()) == cases.ACCEPTED
 
 
 def judge(tester: Stranger, case: cases.Case) -> None:
