@@ -17,7 +17,7 @@ help:  ## this list
 install:  ## install what is missing: Debian packages (as root) and .venv
 	@testbed/install.sh
 
-dev:
+dev:  ## install what development needs too
 	@testbed/install.sh --dev
 
 up: install  ## start the lab of scenario=NAME and bootstrap its mobile nodes

@@ -35,7 +35,7 @@ _WITNESSES = {
     "ike": (Service.STRONGSWAN, Service.FREERADIUS),
     "home address": (Service.STRONGSWAN, Service.FREERADIUS),
     "tunnel": (Service.STRONGSWAN,),
-    "registration": (Service.HOME_AGENT,),
+    "registration": (Service.HOME_AGENT, Service.FREERADIUS),
     _TRAFFIC: (Service.HOME_AGENT,),
 }
 
@@ -60,12 +60,10 @@ async def bootstrap(lab: Lab, nodes: Sequence[str], listener: Listener) -> list[
         BootstrapError: one failed; names the step, carries its evidence and the logs of those who took part.
         LabError: one is no mobile node.
     """
-    mobile = mobile_nodes(lab)
-    for node in nodes:
-        lab.room(node)
-        if node not in mobile:
-            raise LabError(f"{node} is no mobile node", hint=f"mobile nodes: {', '.join(mobile)}")
-    outcomes = await asyncio.gather(*(_one(lab, node, listener) for node in nodes or mobile), return_exceptions=True)
+    chosen = nodes or mobile_nodes(lab)
+    for node in chosen:
+        mobile_room(lab, node)
+    outcomes = await asyncio.gather(*(_one(lab, node, listener) for node in chosen), return_exceptions=True)
     done = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""What a person sees: events as plain lines as they happen, tables, errors. On a terminal also what is under way."""
+"""What a person sees: events as plain lines as they happen, tables, errors."""
 
 from __future__ import annotations
 

@@ -34,6 +34,8 @@ _VERSION_OPTIONS = {
     "ping": "-V",
 }
 _CLEAR = ("nftables", "seg6", "nft ingress")  # by the protections without IPsec
+_UNTRIED = "not tried: needs root"
+_NOT_YET = {Protection.TRANSPORT: "this version of the testbed does not implement it"}
 _NEEDED = ("veth", "bridge")  # by every lab, and one of the next
 _FIREWALLS = (kernel.NFTABLES.name, kernel.IP6TABLES.name)
 
@@ -81,13 +83,15 @@ async def examine() -> Diagnosis:
 
 def _protections(features: tuple[Finding, ...]) -> dict[Protection, str]:
     lacking = {feature.name: feature.missing for feature in features}
+    if _UNTRIED in lacking.values():
+        return {protection: _NOT_YET.get(protection, _UNTRIED) for protection in Protection}
     kernel_esp = not lacking["ESP"]
     tunnel = "" if kernel_esp or not lacking["tun"] else "neither ESP nor TUN in the kernel"
     absent = [name for name in _CLEAR if lacking[name]]
     clear = f"the kernel lacks {' and '.join(absent)}" if absent else ""
     return {
         Protection.TUNNEL: tunnel,
-        Protection.TRANSPORT: "this version of the testbed does not implement it",
+        Protection.TRANSPORT: _NOT_YET[Protection.TRANSPORT],
         Protection.AUTH_OPTION: clear,
         Protection.NONE: clear,
     }
@@ -108,7 +112,7 @@ async def _tool(name: str, package: str) -> Finding:
 
 async def _feature(feature: kernel.Feature, *, root: bool) -> Finding:
     if not root:
-        return Finding(feature.name, "", "not tried: needs root", feature.purpose)
+        return Finding(feature.name, "", _UNTRIED, feature.purpose)
     try:
         said = await kernel.has(feature)
     except TestbedError as error:

@@ -161,7 +161,8 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
         listener(Event("phase", "plan", f"{len(plan.hosts)} nodes, {len(plan.wires)} networks, {way}"))
         try:
             nodes = folder / "nodes"
-            nodes.mkdir(parents=True, mode=0o700)
+            folder.mkdir(mode=0o700)
+            nodes.mkdir(mode=0o700)
             put_files(plan, rendered, nodes)
             with _phase("nodes", "namespaces made and wired", listener):
                 rooms = await runtime.create([FABRIC, *plan.hosts], nodes)
@@ -195,7 +196,7 @@ def find(name: str) -> Lab:
         raise UnsupportedError("labs can be used only by root", hint="sudo testbed ...") from error
     if not there:
         known = ", ".join(lab_names()) or "none"
-        raise LabError(f"there is no lab {name!r}", hint=f"labs that are up: {known}; testbed up SCENARIO")
+        raise LabError(f"there is no lab {name!r}", hint=f"labs: {known}; testbed up SCENARIO")
     try:
         return Lab(name, folder, Saved.read(folder / "lab.json"))
     except FileNotFoundError as error:
@@ -222,7 +223,7 @@ def require_root() -> None:
         UnsupportedError: we are not root.
     """
     if os.geteuid() != 0:
-        raise UnsupportedError("making namespaces and links needs root", hint="sudo make up scenario=...")
+        raise UnsupportedError("making and removing labs needs root", hint="sudo testbed ...")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""The one module that runs programs: from argument lists, with deadlines, their output kept as evidence."""
+"""Running programs: from argument lists, with deadlines, their output kept as evidence.
+
+Only what becomes the program itself (``exec``, ``shell``, ``logs -f``) or has to be a Mininet node's own child does
+not go through here.
+"""
 
 from __future__ import annotations
 

@@ -115,7 +115,9 @@ def lab_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--lab`` and ``--json``, which almost every command has."""
     from testbed.lab import DEFAULT_NAME  # noqa: PLC0415  help and completion need no lab
 
-    parser.add_argument("--lab", default=DEFAULT_NAME, metavar="NAME", help="which lab, if there are several")
+    parser.add_argument(
+        "--lab", default=DEFAULT_NAME, metavar="NAME", help=f"the name of the lab; default: {DEFAULT_NAME}"
+    )
     json_argument(parser)
 
 

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=[what.value for what in What], help="what it is to do")
     parser.add_argument("node", metavar="NODE", help="the mobile node that it concerns")
     parser.add_argument(
-        "--to",
+        "--home-agents",
         nargs="*",
         metavar="HOME-AGENT",
         help="of switch: the home agents to go to, in this order, none to have it discover some; "
@@ -33,9 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace, console: Console) -> int:
     """Have a home agent do something of its own accord."""
     what = What(options.what)
-    if options.to is not None and what is not What.SWITCH:
-        raise UsageError(f"{what} takes no --to", hint="it is for switch")
-    outcome = await trigger(find(options.lab), options.home_agent, what, options.node, options.to)
+    if options.home_agents is not None and what is not What.SWITCH:
+        raise UsageError(f"{what} takes no --home-agents", hint="it is for switch")
+    outcome = await trigger(find(options.lab), options.home_agent, what, options.node, options.home_agents)
     console.text(f"{options.home_agent} {what} {options.node}: {outcome}\n")
     console.result({"home_agent": options.home_agent, "what": what, "node": options.node, "outcome": outcome})
     return 0

@@ -238,7 +238,7 @@ def test_a_mobile_node_switches_to_the_other_home_agent_and_back(at_second: Runn
     assert at_second.trigger("ha2", "switch", "mn1") == "the mobile node deleted its binding"
     at_second.settled("ha1")
     assert at_second.journal("mn1", "home agent switch")[-1]["home_agents"] == [str(FIRST)]
-    assert at_second.trigger("ha1", "switch", "mn1", "--to", "ha2") == "the mobile node deleted its binding"
+    assert at_second.trigger("ha1", "switch", "mn1", "--home-agents", "ha2") == "the mobile node deleted its binding"
     at_second.settled("ha2")
 
 
@@ -251,7 +251,7 @@ def test_home_agents_that_are_named_are_tried_in_order(at_second: Running) -> No
 
 def test_without_a_named_home_agent_it_discovers_one(at_second: Running) -> None:
     before = len(at_second.journal("mn1", "recovered"))
-    assert at_second.trigger("ha2", "switch", "mn1", "--to") == "the mobile node deleted its binding"
+    assert at_second.trigger("ha2", "switch", "mn1", "--home-agents") == "the mobile node deleted its binding"
     until(lambda: len(at_second.journal("mn1", "recovered")) > before)
     at_second.settled("ha2")
 
@@ -465,6 +465,9 @@ def test_what_cannot_be_triggered_is_said(at_second: Running) -> None:
     assert "mn1 has no binding at ha1" in said
     assert "home agents: ha1, ha2" in at_second.cli("trigger", "cn1", "revoke", "mn1", "--lab", LAB, status=1).err
     assert "mobile nodes: mn1" in at_second.cli("trigger", "ha2", "revoke", "cn1", "--lab", LAB, status=1).err
-    assert "--to" in at_second.cli("trigger", "ha2", "revoke", "mn1", "--to", "ha1", "--lab", LAB, status=2).err
+    assert (
+        "--home-agents"
+        in at_second.cli("trigger", "ha2", "revoke", "mn1", "--home-agents", "ha1", "--lab", LAB, status=2).err
+    )
     with pytest.raises(TestbedError, match="no address of a home agent"):
         at_second.ask("ha2", "switch", home_address=str(at_second.home), to=["ha1"])

@@ -350,7 +350,7 @@ def test_not_root(command: str, testbed: Any, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     outcome = testbed(command)
     assert outcome.code == 4
-    assert "error: making namespaces and links needs root\nhint: sudo make up scenario=" in outcome.err
+    assert "error: making and removing labs needs root\nhint: sudo testbed" in outcome.err
     assert not (tmp_path / "state").exists()
 
 
