@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,24 +19,35 @@ _MILLISECONDS = 1000
 _SOURCE_WIDTH = 18
 
 
+class _Deaf:
+    """Takes what nobody reads."""
+
+    def write(self, _text: str) -> int:
+        """Forget it."""
+        return 0
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
 class Console:
     """Prints for a person, or with ``as_json`` events on standard error and one document at the end."""
 
     def __init__(self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._as_json = as_json
-        self._out = out or sys.stdout
-        self._err = err or sys.stderr
+        # None where the caller closed it; a pipe whose reader left is no reason to stop what is under way
+        self._out: TextIO | _Deaf = out or sys.stdout or _Deaf()
+        self._err: TextIO | _Deaf = err or sys.stderr or _Deaf()
 
     def event(self, event: Event) -> None:
         """Tell an event."""
         if self._as_json:
-            self._err.write(json.dumps(asdict(event), default=str) + "\n")
+            self._tell(json.dumps(asdict(event), default=str) + "\n")
             return
         took = "" if event.seconds is None else f"{event.seconds * _MILLISECONDS:8.1f} ms"
         wait = f" ({event.waiting * _MILLISECONDS:.0f} ms of it imposed)" if event.waiting > 0 else ""
         text = event.text if event.kind != "daemon" else "ready"
-        self._out.write(f"  {event.source:{_SOURCE_WIDTH}} {took:>11}  {text}{wait}\n")
-        self._out.flush()
+        self.text(f"  {event.source:{_SOURCE_WIDTH}} {took:>11}  {text}{wait}\n")
 
     def heading(self, text: str) -> None:
         """Print a heading; nothing as JSON."""
@@ -44,14 +56,12 @@ class Console:
     def text(self, text: str) -> None:
         """Print text for a person; nothing as JSON."""
         if not self._as_json:
-            self._out.write(text)
-            self._out.flush()
+            self._print(text)
 
     def result(self, document: Any) -> None:
         """Print a result as JSON, if that is wanted."""
         if self._as_json:
-            json.dump(document, self._out, indent=2, default=str)
-            self._out.write("\n")
+            self._print(json.dumps(document, indent=2, default=str) + "\n")
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table; one whose header is empty has no line for it."""
@@ -60,26 +70,41 @@ class Console:
         for line in lines if any(header) else lines[1:]:
             self.text("  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n")
 
-    def interrupted(self) -> None:
-        """Tell that the user ended it."""
-        self._err.write("interrupted; what was being made is removed\n")
+    def interrupted(self, *, making: bool = False) -> None:
+        """Tell that the user ended it; ``making`` a lab is undone."""
+        self._tell("interrupted; what was being made is removed\n" if making else "interrupted\n")
 
     def error(self, error: TestbedError) -> None:
         """Print an error: one message, the evidence, the hint."""
         if self._as_json:
-            json.dump({"error": _described(error)}, self._out, indent=2, default=str)
-            self._out.write("\n")
+            self._print(json.dumps({"error": _described(error)}, indent=2, default=str) + "\n")
             return
         if isinstance(error, TopologyError):
-            self._err.write("\n".join(error.lines()) + "\n")
+            self._tell("\n".join(error.lines()) + "\n")
             return
         step = f" at step {error.step!r}" if isinstance(error, BootstrapError) else ""
         where = f"{error.where}{step}: " if error.where else ""
-        self._err.write(f"error: {where}{error.message}\n")
+        self._tell(f"error: {where}{error.message}\n")
         for line in error.evidence:
-            self._err.write(f"    {line}\n")
+            self._tell(f"    {line}\n")
         if error.hint:
-            self._err.write(f"hint: {error.hint}\n")
+            self._tell(f"hint: {error.hint}\n")
+
+    def _print(self, text: str) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except BrokenPipeError:
+            self._out = _Deaf()
+            # or Python complains at its end, when it flushes what it still holds
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _tell(self, text: str) -> None:
+        try:
+            self._err.write(text)
+            self._err.flush()
+        except BrokenPipeError:
+            self._err = _Deaf()
 
 
 def _described(error: TestbedError) -> dict[str, Any]:

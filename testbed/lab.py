@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DOWN_DEADLINE = 20.0
+_LONGEST_PATH = 107  # octets: of a Unix socket, unix(7)
 DEFAULT_NAME = "lab"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -111,7 +112,7 @@ class Lab:
 
 def state_folder() -> Path:
     """Return the folder that holds the labs of this machine: ``TESTBED_STATE``, else ``/run/testbed``."""
-    return Path(os.environ.get("TESTBED_STATE", "/run/testbed"))
+    return Path(os.environ.get("TESTBED_STATE") or "/run/testbed")
 
 
 def folder_of(name: str) -> Path:
@@ -130,7 +131,13 @@ def lab_names() -> list[str]:
     root = state_folder()
     entries = list(root.iterdir()) if root.is_dir() else []
     locks = {entry.name[1:].removesuffix(".lock") for entry in entries if entry.name.endswith(".lock")}
-    return sorted(locks | {entry.name for entry in entries if entry.is_dir()})
+    return sorted(locks | {entry.name for entry in entries if entry.is_dir() and _is_lab(entry)})
+
+
+def _is_lab(folder: Path) -> bool:
+    """Whether a folder is one that ``up`` made, perhaps only just; nothing else is ever deleted."""
+    inside = {entry.name for entry in folder.iterdir()}
+    return bool(_NAME.fullmatch(folder.name)) and inside <= {"nodes", "lab.json", "lab.new"}
 
 
 async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, listener: Listener) -> Lab:
@@ -156,6 +163,7 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
         firewall = await kernel.firewall()
         plan = make_plan(topology, passwords, esp, firewall)
         require_programs(plan)
+        _require_short_paths(folder, plan)
         rendered = render(plan)
         way = f"ESP by {esp}" if plan.ipsec else f"protection {topology.protection}"
         listener(Event("phase", "plan", f"{len(plan.hosts)} nodes, {len(plan.wires)} networks, {way}"))
@@ -175,7 +183,8 @@ async def up(path: Path, name: str, timers: Timers | None, runtime: Runtime, lis
             saved = Saved(topology, passwords, esp, inits, tuple(running), firewall)
             saved.write(folder / "lab.json")
         except BaseException as error:
-            await _remove(folder)
+            with contextlib.suppress(OSError):  # the first error is the one to tell; ``down`` removes what is left
+                await _remove(folder)
             if isinstance(error, BaseExceptionGroup):
                 raise _first(error) from error
             raise
@@ -199,6 +208,9 @@ def find(name: str) -> Lab:
         raise LabError(f"there is no lab {name!r}", hint=f"labs: {known}; testbed up SCENARIO")
     try:
         return Lab(name, folder, Saved.read(folder / "lab.json"))
+    except (ValueError, KeyError, TypeError) as error:
+        hint = f"testbed down --lab {name}"
+        raise LabError(f"what was noted of lab {name!r} is damaged", hint=hint) from error
     except FileNotFoundError as error:
         raise LabError(
             f"lab {name!r} is only half up: its start is running or was cut off",
@@ -210,6 +222,8 @@ async def down(name: str) -> bool:
     """Remove a lab with all its processes, namespaces, links and files; return whether there was anything."""
     folder = folder_of(name)
     require_root()
+    if folder.exists() and not _is_lab(folder):
+        raise LabError(f"{folder} is no lab's folder", hint="TESTBED_STATE has to be a folder of labs only")
     with locked(name):
         found = folder.exists() or bool(marked(folder))
         await _remove(folder)
@@ -254,6 +268,13 @@ def locked(name: str) -> Iterator[None]:
                 root.rmdir()
     finally:
         os.close(descriptor)
+
+
+def _require_short_paths(folder: Path, plan: Plan) -> None:
+    longest = max(len(os.fsencode(folder / "nodes" / name / "lab/var/mobile-node/control")) for name in plan.hosts)
+    if longest > _LONGEST_PATH:
+        hint = f"paths of sockets may have {_LONGEST_PATH} octets, here the longest has {longest}"
+        raise UsageError(f"the path {folder} is too long", hint=hint)
 
 
 async def _remove(folder: Path) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from testbed.lab import Lab
 
 
+_PATIENCE = 3.0  # seconds: an agent that runs answers at once
+
+
 @dataclass(frozen=True)
 class NodeStatus:
     """A node: whether it and its daemons run, and its addresses of more than link scope."""
@@ -123,4 +126,4 @@ def _disagreement(mobile: dict[str, Any], agent: dict[str, Any] | None) -> str:
 
 
 async def _ask(lab: Lab, node: str) -> dict[str, Any]:
-    return await result_of(agent_socket(lab.room(node)), {"op": "status"}, where=node)
+    return await result_of(agent_socket(lab.room(node)), {"op": "status"}, where=node, patience=_PATIENCE)

@@ -94,11 +94,12 @@ def run(arguments: Sequence[str]) -> int:
         console.error(error)
         return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
-        console.interrupted()
+        console.interrupted(making=name == "up")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
-        return 0
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        console.error(TestbedError(f"{named}{error.strerror or error}"))
+        return TestbedError.exit_code
 
 
 def _parse(name: str, module: ModuleType, arguments: list[str]) -> argparse.Namespace:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LINE_OCTETS = 1 << 16
+_PATIENCE = 120.0  # seconds between two answers: longer than any step of a bootstrap may take
 Send = Callable[[dict[str, Any]], None]
 Operation = Callable[[dict[str, Any], Send], Awaitable[dict[str, Any]]]
 
@@ -41,13 +42,15 @@ async def serve(path: Path, operations: Mapping[str, Operation]) -> asyncio.Serv
         os.umask(before)
 
 
-async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncGenerator[dict[str, Any], None]:
+async def ask(
+    path: Path, request: dict[str, Any], *, where: str, patience: float = _PATIENCE
+) -> AsyncGenerator[dict[str, Any], None]:
     """Send a request and give each event, then the result as ``{"result": ...}``.
 
     Raises:
         BootstrapError: the agent says that a bootstrap failed.
         TestbedError: it says that something else failed.
-        LabError: nobody listens there, or it went away.
+        LabError: nobody listens there, it went away, or it said nothing for ``patience`` seconds.
     """
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
@@ -58,7 +61,7 @@ async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncGenera
     try:
         writer.write(json.dumps(request).encode() + b"\n")
         await writer.drain()
-        while (line := await reader.readline()).endswith(b"\n"):
+        while (line := await asyncio.wait_for(reader.readline(), patience)).endswith(b"\n"):
             answer = _answer(line, where)
             if "error" in answer:
                 raise _error(answer["error"], where)
@@ -66,16 +69,18 @@ async def ask(path: Path, request: dict[str, Any], *, where: str) -> AsyncGenera
             if "result" in answer:
                 return
         raise LabError("it went away before it answered", where=where)
+    except TimeoutError as error:
+        raise LabError(f"it has said nothing for {patience:g} s", where=where, hint="see 'testbed logs'") from error
     except ConnectionError as error:
         raise LabError("it went away before it answered", where=where) from error
     finally:
         writer.close()
 
 
-async def result_of(path: Path, request: dict[str, Any], *, where: str) -> dict[str, Any]:
+async def result_of(path: Path, request: dict[str, Any], *, where: str, patience: float = _PATIENCE) -> dict[str, Any]:
     """Send a request and return its result; raises as ``ask`` does."""
     result: dict[str, Any] = {}
-    async with contextlib.aclosing(ask(path, request, where=where)) as answers:
+    async with contextlib.aclosing(ask(path, request, where=where, patience=patience)) as answers:
         async for answer in answers:
             result = answer.get("result", result)
     return result

@@ -6,6 +6,7 @@ RFC 5026, RFC 6275 section 11. Run inside its node as ``python -m testbed.mip6.m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import sys
@@ -41,6 +42,7 @@ _GUARD = "/run/lab/etc/mobile-node/guard.nft"
 _CONTROL = Path("/run/lab/var/mobile-node/control")
 _TUNNEL = "tunnel"  # the protection by IPsec
 _HOME_PREFIX = 64  # every network's length
+_FAREWELL = 3.0  # seconds for the deletion of a binding that is left anyhow; two updates fit in
 _HANDOVER_DEADLINE = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 32.0  # between attempts to bootstrap again; RFC 5026 section 5.1.2 leaves it open
 
@@ -215,7 +217,8 @@ class MobileNode:
 
     async def _leave(self) -> None:
         """Give up the binding, the tunnel and the home address, as far as there are any."""
-        await self._registrar.delete()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._registrar.delete(), _FAREWELL)
         self._registrar.close()
         self._prefixes.close()
         self._home = None
@@ -257,8 +260,10 @@ class MobileNode:
             heard = await find_router(interface)
             step.text = f"{heard.router} answers"
         advertised = [prefix.network for prefix in heard.advertisement.prefixes]
-        if heard.router == old.router and old.prefix in advertised:
-            return  # the same network as before
+        if heard.router == old.router and old.prefix in advertised:  # the same network as before
+            if self._home is None and self._at_home is None:
+                await self._find_home(old, steps)
+            return
         await self._carrier.before_moving()
         new = await settle(interface, heard, self._configuration.delays, self._rng, steps, moving=True)
         leave(interface, old)  # only now: it makes charon look for another address, and there has to be one
@@ -344,6 +349,9 @@ class MobileNode:
         for task in (self._handover, self._recovery):
             if task:
                 task.cancel()
+        for _, future in self._listeners:
+            if not future.done():
+                future.set_exception(LabError("the handover was given up for another command"))
         async with self._busy:
             yield
 

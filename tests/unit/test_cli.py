@@ -483,11 +483,11 @@ def test_exit_codes(error: BaseException, code: int, testbed: Any, monkeypatch: 
     assert outcome.err
 
 
-def test_whoever_reads_us_has_enough(testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ending(monkeypatch, BrokenPipeError())
-    monkeypatch.setattr(os, "dup2", lambda *_: None)
-    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
-    assert testbed("scenarios").code == 0
+def test_what_the_machine_refuses_is_told(testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending(monkeypatch, OSError(28, "No space left on device", "/run/x"))
+    outcome = testbed("scenarios")
+    assert outcome.code == 1
+    assert outcome.err == "error: /run/x: No space left on device\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

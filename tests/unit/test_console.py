@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -141,3 +143,21 @@ def test_errors_as_json() -> None:
     topology = TopologyError("a.yaml", (Problem(1, 2, "first", "do this"),))
     out, _ = printed(lambda console: console.error(topology), as_json=True)
     assert json.loads(out)["error"]["problems"] == [{"line": 1, "column": 2, "message": "first", "hint": "do this"}]
+
+
+def test_a_reader_that_left_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
+    console = Console(out=Gone(), err=Gone())
+    console.text("to nobody")
+    console.event(Event("phase", "plan", "done"))
+    console.error(LabError("nobody hears"))
+
+
+def test_an_output_that_is_closed_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    Console().text("to nobody")

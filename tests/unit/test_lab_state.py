@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "state"
-    monkeypatch.setenv("TESTBED_STATE", str(folder))
-    return folder
+def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder whose path is short: those of sockets are limited."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "state"
+        monkeypatch.setenv("TESTBED_STATE", str(folder))
+        yield folder
 
 
 @pytest.fixture
@@ -334,3 +337,26 @@ def test_the_end_of_a_log(tmp_path: Path) -> None:
 def test_errors_of_labs_are_ours() -> None:
     assert issubclass(LabError, TestbedError)
     assert Lab("lab", Path(), sample()).name == "lab"
+
+
+def test_a_folder_that_is_no_lab_is_not_deleted(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    precious = state / "precious" / "file"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    assert lab_names() == []
+    with pytest.raises(LabError, match="is no lab's folder"):
+        asyncio.run(down("precious"))
+    assert precious.exists()
+
+
+def test_an_empty_variable_is_no_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTBED_STATE", "")
+    assert state_folder() == Path("/run/testbed")
+
+
+def test_what_is_noted_of_a_lab_may_be_damaged(state: Path) -> None:
+    (state / "lab" / "nodes").mkdir(parents=True)
+    (state / "lab" / "lab.json").write_text('{"topology": ')
+    with pytest.raises(LabError, match="is damaged"):
+        find("lab")
