@@ -60,7 +60,7 @@ async def bootstrap(lab: Lab, nodes: Sequence[str], listener: Listener) -> list[
         BootstrapError: one failed; names the step, carries its evidence and the logs of those who took part.
         LabError: one is no mobile node.
     """
-    chosen = nodes or mobile_nodes(lab)
+    chosen = list(dict.fromkeys(nodes or mobile_nodes(lab)))  # one that is named twice bootstraps once
     for node in chosen:
         mobile_room(lab, node)
     outcomes = await asyncio.gather(*(_one(lab, node, listener) for node in chosen), return_exceptions=True)
