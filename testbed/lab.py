@@ -111,8 +111,11 @@ class Lab:
 
 
 def state_folder() -> Path:
-    """Return the folder that holds the labs of this machine: ``TESTBED_STATE``, else ``/run/testbed``."""
-    return Path(os.environ.get("TESTBED_STATE") or "/run/testbed")
+    """Return the folder that holds the labs of this machine: ``TESTBED_STATE``, else ``/run/testbed``.
+
+    The path is whole and without links: the nodes carry it in their command lines, by which ``down`` finds them.
+    """
+    return Path(os.environ.get("TESTBED_STATE") or "/run/testbed").resolve()
 
 
 def folder_of(name: str) -> Path:

@@ -352,7 +352,16 @@ def test_a_folder_that_is_no_lab_is_not_deleted(state: Path, monkeypatch: pytest
 
 def test_an_empty_variable_is_no_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTBED_STATE", "")
-    assert state_folder() == Path("/run/testbed")
+    assert state_folder() == Path("/run/testbed").resolve()
+
+
+def test_a_state_folder_is_the_same_from_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    for name in ("real", "link", str(tmp_path / "link")):
+        monkeypatch.setenv("TESTBED_STATE", name)
+        assert state_folder() == tmp_path / "real"
 
 
 def test_what_is_noted_of_a_lab_may_be_damaged(state: Path) -> None:
