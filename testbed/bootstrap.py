@@ -105,8 +105,7 @@ async def _one(lab: Lab, node: str, listener: Listener) -> Bootstrapped:
         async with contextlib.aclosing(ask(agent_socket(room), {"op": "bootstrap"}, where=node)) as answers:
             async for answer in answers:
                 if told := answer.get("event"):
-                    text = f"{told['step']}: {told['text']}"
-                    listener(Event("step", node, text, told["seconds"], told["waiting"], told))
+                    listener(step_event(node, told))
                 result = answer.get("result", result)
         await traffic(lab, node, result["home_address"], listener)
     except BootstrapError as error:
@@ -126,6 +125,11 @@ async def _one(lab: Lab, node: str, listener: Listener) -> Bootstrapped:
         seconds=result["seconds"],
         waiting=result["waiting"],
     )
+
+
+def step_event(node: str, told: dict[str, Any]) -> Event:
+    """Return what to tell of a step that a mobile node's agent reports."""
+    return Event("step", node, f"{told['step']}: {told['text']}", told["seconds"], told["waiting"], told)
 
 
 async def traffic(lab: Lab, node: str, home_address: str, listener: Listener) -> None:

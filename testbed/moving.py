@@ -6,15 +6,15 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from testbed.bootstrap import agent_socket, mobile_room, traffic
+from testbed.bootstrap import agent_socket, mobile_room, step_event, traffic
 from testbed.errors import LabError
-from testbed.events import Event, Listener
 from testbed.mip6.control import ask, result_of
 from testbed.runtime import fabric
 from testbed.runtime.base import FABRIC
 from testbed.topology.model import NetworkKind
 
 if TYPE_CHECKING:
+    from testbed.events import Listener
     from testbed.lab import Lab
 
 
@@ -51,7 +51,7 @@ async def move(lab: Lab, node: str, network: str, listener: Listener) -> Moved:
             if told.get("watching"):
                 await fabric.move(lab.plan, lab.room(FABRIC), room, leg, network)
             elif told:
-                listener(Event("step", node, f"{told['step']}: {told['text']}", told["seconds"], told["waiting"], told))
+                listener(step_event(node, told))
             result = answer.get("result", result)
     if result["home_address"]:
         await traffic(lab, node, result["home_address"], listener)

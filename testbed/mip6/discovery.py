@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from itertools import groupby
@@ -118,7 +117,6 @@ async def _ask(name: str, kind: dns.rdatatype.RdataType, servers: Sequence[IPv6A
                 return answer
             tried.append(f"{server}: {dns.rcode.to_text(answer.rcode())}")
         timeout *= 2
-        await asyncio.sleep(0)
     raise DiscoveryError(f"no DNS server answered for {name} {dns.rdatatype.to_text(kind)}", evidence=tuple(tried))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from testbed.errors import WireError
 from testbed.mip6 import wire
 from testbed.mip6.journal import note
+from testbed.mip6.read_socket import ReadSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ _BURST = 64
 Heard = Callable[[wire.IcmpMessage, IPv6Address, IPv6Address], None]
 
 
-class IcmpSocket:
+class IcmpSocket(ReadSocket):
     """A raw socket for some ICMPv6 types; the kernel computes and verifies checksums.
 
     Args:
@@ -33,27 +33,13 @@ class IcmpSocket:
 
     def __init__(self, types: Iterable[wire.IcmpType], heard: Heard) -> None:
         self._heard = heard
-        self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.ICMPV6)
-        self._socket.setblocking(False)
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.ICMPV6)
         accept = [0xFFFFFFFF] * 8
         for kind in types:
             accept[kind // 32] &= ~(1 << kind % 32)
-        self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("@8I", *accept))
-        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        self._loop.add_reader(self._socket, self._readable)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the socket back; a second time does nothing."""
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
+        opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("@8I", *accept))
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        super().__init__(opened)
 
     def join_anycast(self, address: IPv6Address, interface: str) -> None:
         """Have the kernel take packets to an anycast address until the socket is closed (RFC 2526)."""

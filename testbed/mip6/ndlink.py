@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import socket
 import struct
 from collections import deque
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from testbed.errors import LabError, NotReadyError, UnsupportedError, WireError
 from testbed.mip6 import ndisc
 from testbed.mip6.interface import Interface
+from testbed.mip6.read_socket import ReadSocket, attach_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,6 @@ _T = TypeVar("_T")
 _ICMP6_FILTER = 1  # linux/icmpv6.h; a bit that is set blocks its type
 _ETH_P_IPV6 = 0x86DD
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_ALLMULTI = 263, 1, 2  # linux/if_packet.h
-_SO_ATTACH_FILTER = 26
 _MESSAGE = 65535
 _FRAME = 2048  # a longer solicitation or advertisement is cut off and then fails its checks
 _BURST = 64  # frames read in one go, so that a flood does not starve the event loop
@@ -54,7 +53,7 @@ class HeardRouter:
     advertisement: ndisc.RouterAdvertisement
 
 
-class RouterSolicitor:
+class RouterSolicitor(ReadSocket):
     """Hears every valid Router Advertisement on one interface and solicits them.
 
     Args:
@@ -79,31 +78,19 @@ class RouterSolicitor:
         self._on_advertisement = on_advertisement
         self._waiting: set[asyncio.Future[HeardRouter]] = set()
         self._passed_over: deque[str] = deque(maxlen=5)
-        self._loop = asyncio.get_running_loop()
-        self._socket = _open(socket.AF_INET6, socket.SOCK_RAW, ndisc.ICMPV6, interface)
+        opened = _open(socket.AF_INET6, socket.SOCK_RAW, ndisc.ICMPV6, interface)
         accept = [0xFFFFFFFF] * 8
         accept[ndisc.ROUTER_ADVERTISEMENT // 32] ^= 1 << ndisc.ROUTER_ADVERTISEMENT % 32
-        self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("@8I", *accept))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("@8I", *accept))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
         for option, value in (
             (socket.IPV6_RECVHOPLIMIT, 1),
             (socket.IPV6_RECVPKTINFO, 1),
             (socket.IPV6_MULTICAST_HOPS, ndisc.HOP_LIMIT),
             (socket.IPV6_MULTICAST_LOOP, int(loop)),
         ):
-            self._socket.setsockopt(socket.IPPROTO_IPV6, option, value)
-        self._loop.add_reader(self._socket, self._readable)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop hearing and give the socket back; a second time does nothing."""
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+            opened.setsockopt(socket.IPPROTO_IPV6, option, value)
+        super().__init__(opened)
 
     async def solicit(
         self,
@@ -174,7 +161,7 @@ class RouterSolicitor:
         return HeardRouter(source, message)
 
 
-class HomeLink:
+class HomeLink(ReadSocket):
     """A home agent's hold on its home link: it probes addresses and defends those of absent mobile nodes.
 
     It hears all multicast on the interface but joins no group: on a switch that snoops MLD and has a querier,
@@ -195,26 +182,18 @@ class HomeLink:
         self._address = address
         self._probes: dict[IPv6Address, asyncio.Future[None]] = {}
         self._defended: dict[IPv6Address, asyncio.TimerHandle | None] = {}
-        self._loop = asyncio.get_running_loop()
-        self._socket = _open(socket.AF_PACKET, socket.SOCK_DGRAM, 0, interface)
-        _attach_filter(self._socket, _NEIGHBOR_FILTER)
+        opened = _open(socket.AF_PACKET, socket.SOCK_DGRAM, 0, interface)
+        attach_filter(opened, _NEIGHBOR_FILTER)
         membership = struct.pack("@iHH8x", self._interface.index, _PACKET_MR_ALLMULTI, 0)
-        self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
-        self._socket.bind((interface, _ETH_P_IPV6))
-        self._loop.add_reader(self._socket, self._readable)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        opened.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+        opened.bind((interface, _ETH_P_IPV6))
+        super().__init__(opened)
 
     def close(self) -> None:
         """Release every address and give the socket back; a second time does nothing."""
         for address in tuple(self._defended):
             self.release(address)
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        super().close()
 
     async def duplicate_address_detection(
         self, address: IPv6Address, retrans_timer: float = ndisc.RETRANS_TIMER
@@ -324,12 +303,6 @@ def _open(family: int, kind: int, protocol: int, interface: str) -> socket.socke
         raise UnsupportedError("no right to open a raw socket", where=interface, hint=hint) from error
     opened.setblocking(False)
     return opened
-
-
-def _attach_filter(target: socket.socket, program: tuple[tuple[int, int, int, int], ...]) -> None:
-    octets = b"".join(struct.pack("@HBBI", *instruction) for instruction in program)
-    code = ctypes.create_string_buffer(octets)
-    target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
 
 
 def _drain(receive: Callable[[], _T]) -> Iterator[_T]:

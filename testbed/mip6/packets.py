@@ -6,16 +6,15 @@ the ingress of the interfaces; a packet socket for all protocols sees them befor
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ctypes
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from testbed.errors import WireError
 from testbed.mip6 import wire
 from testbed.mip6.journal import note
+from testbed.mip6.read_socket import ReadSocket, attach_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 _ETH_P_ALL, _ETH_P_IPV6 = 0x0003, 0x86DD  # linux/if_ether.h
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23  # linux/if_packet.h
-_SO_ATTACH_FILTER = 26
 _IPV6_HDRINCL: Final = 36  # linux/in6.h
 _LARGEST: Final = 4096  # octets: a Mobility Header of 2048 with the headers before it
 _BURST = 64  # packets read in one go, so that a flood does not starve the event loop
@@ -34,7 +32,7 @@ _NEXT_HEADER, _DESTINATION = 6, 24  # offsets in an IPv6 header: RFC 8200 sectio
 _WANTED = (0, 43, 60, wire.MOBILITY)  # hop-by-hop, routing, destination options: what may precede a Mobility Header
 
 
-class PacketSignalling:
+class PacketSignalling(ReadSocket):
     """Hears packets to this node that may concern Mobile IPv6, whole; sends whole packets that the kernel routes.
 
     Args:
@@ -48,31 +46,22 @@ class PacketSignalling:
 
     def __init__(self, heard: Callable[[wire.IPv6Packet], None], address: IPv6Address | None = None) -> None:
         self._heard = heard
-        self._loop = asyncio.get_running_loop()
-        self._reader = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
-        self._reader.setblocking(False)
-        self._reader.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        _attach(self._reader, _program(address))
+        reader = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+        reader.setblocking(False)
+        reader.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        attach_filter(reader, _program(address))
         with contextlib.suppress(BlockingIOError):  # what came before there was a filter
             while True:
-                self._reader.recv(1)
-        self._loop.add_reader(self._reader, self._readable)
+                reader.recv(1)
         self._writer = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self._writer.setblocking(False)
         self._writer.setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(reader)
 
     def close(self) -> None:
         """Give the sockets back; a second time does nothing."""
-        if self._reader.fileno() >= 0:
-            self._loop.remove_reader(self._reader)
-            self._reader.close()
-            self._writer.close()
+        super().close()
+        self._writer.close()
 
     def send(
         self,
@@ -102,7 +91,7 @@ class PacketSignalling:
     def _readable(self) -> None:
         for _ in range(_BURST):
             try:
-                octets = self._reader.recv(_LARGEST)
+                octets = self._socket.recv(_LARGEST)
             except OSError:
                 return
             with contextlib.suppress(WireError):  # nothing can be said about it
@@ -142,9 +131,3 @@ def _program(address: IPv6Address | None) -> list[tuple[int, int, int, int]]:
             # equal: over the other values; different: on to the next value, after the last one to the refusal
             program.append((_IF_EQUAL, left, 0 if left else length - len(program), value))
     return [*program, (_RETURN, 0, 0, _LARGEST), (_RETURN, 0, 0, 0)]
-
-
-def _attach(target: socket.socket, program: list[tuple[int, int, int, int]]) -> None:
-    octets = b"".join(struct.pack("@HBBI", *instruction) for instruction in program)
-    code = ctypes.create_string_buffer(octets)
-    target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from testbed.mip6 import wire
 from testbed.mip6.charon import IkeError, Notice, SecurityAssociation
+from testbed.mip6.mobile_tunnel import MobileTunnel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from testbed.mip6.icmp_socket import Heard as HeardIcmp
+    from testbed.mip6.mobile_node import Configuration
     from testbed.mip6.signalling import Heard
 
 HOME, OTHER_HOME = IPv6Address("2001:db8:b::1001"), IPv6Address("2001:db8:b::1002")
@@ -89,19 +91,10 @@ class FakeCharon:
                 raise IkeError(self.fails[key], evidence=("[IKE] what charon logged",))
 
 
-class FakeSignalling:
-    """A socket for Mobility Headers: ``sent`` is what went out, ``hear`` has something come in."""
+class FakeSocket:
+    """A socket that is open until it is closed."""
 
-    opened: list[FakeSignalling]
-
-    def __init__(self, address: IPv6Address, heard: Heard) -> None:
-        self.address = address
-        self.sent: list[tuple[wire.Message, IPv6Address]] = []
-        self.is_open = True
-        self.broken = False
-        self.answer: Callable[[wire.Message], wire.Message | None] | None = None
-        self._heard = heard
-        type(self).opened.append(self)
+    is_open = True
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +104,20 @@ class FakeSignalling:
 
     def close(self) -> None:
         self.is_open = False
+
+
+class FakeSignalling(FakeSocket):
+    """A socket for Mobility Headers: ``sent`` is what went out, ``hear`` has something come in."""
+
+    opened: list[FakeSignalling]
+
+    def __init__(self, address: IPv6Address, heard: Heard) -> None:
+        self.address = address
+        self.sent: list[tuple[wire.Message, IPv6Address]] = []
+        self.broken = False
+        self.answer: Callable[[wire.Message], wire.Message | None] | None = None
+        self._heard = heard
+        type(self).opened.append(self)
 
     def send(self, message: wire.Message, destination: IPv6Address) -> None:
         if self.broken:
@@ -122,7 +129,7 @@ class FakeSignalling:
         self._heard(octets, source)
 
 
-class FakeIcmpSocket:
+class FakeIcmpSocket(FakeSocket):
     """A socket for ICMPv6: ``sent`` is what went out, ``hear`` has something come in."""
 
     opened: ClassVar[list[FakeIcmpSocket]] = []
@@ -130,18 +137,8 @@ class FakeIcmpSocket:
     def __init__(self, types: Iterable[wire.IcmpType], heard: HeardIcmp) -> None:
         self.types = tuple(types)
         self.sent: list[tuple[wire.IcmpMessage, IPv6Address, IPv6Address]] = []
-        self.is_open = True
         self.hear = heard
         type(self).opened.append(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.is_open = False
 
     def send(self, message: wire.IcmpMessage, source: IPv6Address, destination: IPv6Address) -> None:
         self.sent.append((message, source, destination))
@@ -151,3 +148,12 @@ def notes(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, Any]
     """Return the agent's notes of a kind since this was last asked for."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return [line for line in lines if line["event"] == event]
+
+
+def tunnel(charon: FakeCharon, configuration: Configuration) -> MobileTunnel:
+    with_interface = configuration.esp == "userland"
+    return MobileTunnel(charon, configuration.nai, tunnel_interface=with_interface)  # type: ignore[arg-type]
+
+
+def acknowledgement(sequence: int, status: int, units: int = 150) -> wire.BindingAcknowledgement:
+    return wire.BindingAcknowledgement(status, wire.AckFlags(0), sequence, units)

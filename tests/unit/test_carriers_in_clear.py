@@ -8,10 +8,10 @@ import struct
 from dataclasses import replace
 from ipaddress import IPv6Address
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import AGENT, CARE_OF, HOME, MOVED, OTHER_HOME
+from fakes import AGENT, CARE_OF, HOME, MOVED, OTHER_HOME, FakeSocket
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import until
@@ -33,7 +33,7 @@ ANSWER = wire.BindingAcknowledgement(0, wire.AckFlags(0), 7, 150)
 UDP = 17
 
 
-class FakePackets:
+class FakePackets(FakeSocket):
     """Whole packets: ``sent`` went out, ``hear`` has one come in."""
 
     opened: list[FakePackets]
@@ -41,19 +41,9 @@ class FakePackets:
     def __init__(self, heard: Callable[[wire.IPv6Packet], None], address: IPv6Address | None = None) -> None:
         self.address = address
         self.sent: list[tuple[wire.Message, IPv6Address, IPv6Address, dict[str, Any]]] = []
-        self.is_open = True
         self.broken = False
         self._heard = heard
         type(self).opened.append(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.is_open = False
 
     def send(self, message: wire.Message, source: IPv6Address, destination: IPv6Address, **addresses: Any) -> None:
         if self.broken:
