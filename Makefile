@@ -69,12 +69,13 @@ format: dev  ## format the code
 
 # pip-compile resolves for the Python that runs it: that is the oldest supported one, and what newer ones leave out does
 # no harm. Hashes are of every file of a release, so one lock serves all architectures.
+# Extras stay in it: Debian 12's pip takes `coverage[toml]` for another package than a pinned `coverage`, and the newest of it.
 lock:  ## write the lock files anew from pyproject.toml; upgrade=yes takes the newest releases
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	python3.11 -m venv "$$folder" && "$$folder/bin/pip" install --quiet 'pip-tools>=7.5,<8' && \
 	compile() { \
 		CUSTOM_COMPILE_COMMAND='make lock' "$$folder/bin/pip-compile" --quiet $${upgrade:+--upgrade} --generate-hashes \
-			--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options "$$@" pyproject.toml; \
+			--allow-unsafe --no-strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options "$$@" pyproject.toml; \
 	} && \
 	compile --output-file requirements.lock && \
 	compile --output-file requirements-dev.lock --extra dev --constraint requirements.lock
